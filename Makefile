@@ -1,0 +1,41 @@
+# Two commands do all the set-up on a machine with only Python 3.11 and make: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench check protos wheel clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+run: $(VENV)/.installed ## Start the service, explain a sample photo, show the answer, stop
+	$(BIN)/python -m showcause.demo
+
+test: check ## Everything that CI checks
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed ## Measure, as ratios within one run; writes benchmarks/results/
+	$(BIN)/python benchmarks/run.py
+
+check: $(VENV)/.installed ## Formatting, lint, types, the contract and its stubs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/buf lint protos
+	$(BIN)/python tools/protos.py --check
+
+protos: $(VENV)/.installed ## Generate showcause/v1/ from protos/
+	$(BIN)/python tools/protos.py
+
+wheel: $(VENV)/.installed ## Build dist/showcause-*.whl
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove what was built, the environment included
+	rm -rf $(VENV) dist build model_store/*.mar

@@ -1,0 +1,133 @@
+"""What both clients share: arguments -> request messages, and the rules for deadlines and retries."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from showcause import reply as r
+from showcause.v1 import input_pb2, method_pb2, service_pb2
+from showcause.wire import PICTURE_KIND_NUMBERS
+
+Photo = bytes | str | Path | NDArray[np.floating[Any]]
+Target = int | str | None
+Targets = Target | Iterable[int | str]
+
+MAP_DTYPES = {
+    "float32": input_pb2.DTYPE_FLOAT32,
+    "float16": input_pb2.DTYPE_FLOAT16,
+    "uint8": input_pb2.DTYPE_UINT8,
+}
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+DEFAULT_TIMEOUT_SECONDS = 60.0
+# Only UNAVAILABLE is tried again: the request was not answered, and asking twice does no harm.
+_RETRY = {
+    "methodConfig": [
+        {
+            "name": [{"service": "showcause.v1.ExplanationService"}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.service_config", json.dumps(_RETRY)),
+]
+
+
+def input_message(photo: Photo, region: tuple[float, float, float, float] | r.Rectangle | None) -> input_pb2.Input:
+    """photo: encoded bytes, a path to such a file, or a float tensor (3, H, W) of RGB in 0..1."""
+    message = input_pb2.Input()
+    if isinstance(photo, np.ndarray):
+        message.tensor.CopyFrom(
+            input_pb2.Tensor(
+                shape=photo.shape, dtype=input_pb2.DTYPE_FLOAT32, data=photo.astype("<f4", copy=False).tobytes()
+            )
+        )
+    else:
+        message.image = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+    if region is not None:
+        edges = (region.x_min, region.y_min, region.x_max, region.y_max) if isinstance(region, r.Rectangle) else region
+        x_min, y_min, x_max, y_max = edges
+        message.region.CopyFrom(input_pb2.Rectangle(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max))
+    return message
+
+
+def explain_request(
+    photo: Photo,
+    *,
+    model: str = "",
+    version: str = "",
+    target: Targets = None,
+    top_k: int | None = None,
+    methods: str | Iterable[str | method_pb2.Method] | None = None,
+    region: tuple[float, float, float, float] | r.Rectangle | None = None,
+    pictures: Iterable[str] = (),
+    map_dtype: str | None = "float32",
+    map_size: tuple[int, int] | None = None,
+    weights: bool = False,
+    prediction_count: int = 0,
+) -> service_pb2.ExplainRequest:
+    """The message for ``Client.explain``; see there. Raises ValueError for what cannot be written as a message."""
+    request = service_pb2.ExplainRequest(
+        model=model, version=version, input=input_message(photo, region), prediction_count=prediction_count
+    )
+    for one in [target] if isinstance(target, int | str) else target or ():
+        request.targets.append(
+            method_pb2.Target(label=one) if isinstance(one, str) else method_pb2.Target(class_index=int(one))
+        )
+    if top_k is not None:
+        request.targets.append(method_pb2.Target(top_k=top_k))
+    for method in [methods] if isinstance(methods, str) else methods or ():
+        request.methods.append(method if isinstance(method, method_pb2.Method) else method_message(method))
+    if weights:
+        if not request.methods:
+            request.methods.append(method_message("linear_map"))
+        for method in request.methods:
+            if method.WhichOneof("method") == "linear_map":
+                method.linear_map.include_weights = True
+    request.output.SetInParent()
+    for kind in pictures:
+        request.output.pictures.append(PICTURE_KIND_NUMBERS[_known(kind, r.PICTURE_KINDS, "picture")])
+    if map_dtype is not None:
+        request.output.map.dtype = MAP_DTYPES[_known(map_dtype, MAP_DTYPES, "map_dtype")]
+        if map_size is not None:
+            request.output.map.width, request.output.map.height = map_size
+    return request
+
+
+def method_message(name: str) -> method_pb2.Method:
+    """A method with its default parameters."""
+    message = method_pb2.Method()
+    getattr(message, _known(name, r.METHOD_KINDS, "method")).SetInParent()
+    return message
+
+
+def predict_request(
+    photo: Photo,
+    *,
+    model: str = "",
+    version: str = "",
+    region: tuple[float, float, float, float] | r.Rectangle | None = None,
+    prediction_count: int = 0,
+) -> service_pb2.PredictRequest:
+    """The message for ``Client.predict``; see there."""
+    return service_pb2.PredictRequest(
+        model=model, version=version, input=input_message(photo, region), prediction_count=prediction_count
+    )
+
+
+def _known(name: str, allowed: Iterable[str], what: str) -> str:
+    if name not in allowed:
+        raise ValueError(f"{what} is {name!r}; allowed: {', '.join(allowed)}")
+    return name

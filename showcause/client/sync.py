@@ -1,0 +1,88 @@
+"""The client for ordinary code."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from showcause import reply as r
+from showcause.client import calls
+from showcause.errors import from_rpc_error
+from showcause.v1 import model_pb2, service_pb2
+from showcause.v1.service_pb2_grpc import ExplanationServiceStub
+from showcause.wire import read_reply
+
+
+class Client:
+    """A connection to a Showcause service; safe to share between threads.
+
+        with showcause.Client() as client:
+            reply = client.explain("zebra.jpg", pictures=["overlay"])
+            print(reply.predictions[0].label, reply.explanation.evidence.relative)
+
+    address: host:port of gRPC. timeout_seconds: for each call. metadata: sent with each call, such as
+    ``[("x-request-id", "...")]``. Every call raises a ``showcause.errors.ShowcauseError`` if it fails.
+    """
+
+    def __init__(
+        self,
+        address: str = calls.DEFAULT_ADDRESS,
+        timeout_seconds: float = calls.DEFAULT_TIMEOUT_SECONDS,
+        metadata: Sequence[tuple[str, str]] = (),
+    ):
+        self._channel = grpc.insecure_channel(address, options=calls.CHANNEL_OPTIONS)
+        self._stub = ExplanationServiceStub(self._channel)
+        self._timeout, self._metadata = timeout_seconds, tuple(metadata)
+
+    def explain(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
+        """A prediction and its reasons.
+
+        photo: encoded bytes, a path, or a float array (3, H, W) of RGB in 0..1 of the model's input size.
+        Wishes, all optional:
+        model, version: default is the only one served. target: a class index, a label, or several of them; top_k: the
+        k strongest classes; default is the strongest. methods: names, or ``Method`` messages with parameters.
+        region: (x_min, y_min, x_max, y_max) in photo pixels. pictures: of "overlay", "heat_map", "color".
+        map_dtype: "float32", "float16", "uint8", or None for no map; map_size: (width, height). weights: whether W of a
+        linear map comes along. prediction_count: how many predictions.
+        """
+        return read_reply(self._call(self._stub.Explain, calls.explain_request(photo, **wishes)))
+
+    def predict(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
+        """A prediction alone; wishes: model, version, region, prediction_count as for ``explain``."""
+        return read_reply(self._call(self._stub.Predict, calls.predict_request(photo, **wishes)))
+
+    def models(self) -> list[model_pb2.Model]:
+        """All served models, without their cards."""
+        found: list[model_pb2.Model] = []
+        request = service_pb2.ListModelsRequest()
+        while True:
+            page = self._call(self._stub.ListModels, request)
+            found += page.models
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    def model(self, name: str = "", version: str = "") -> model_pb2.Model:
+        """One model, with its card."""
+        message: model_pb2.Model = self._call(
+            self._stub.GetModel, service_pb2.GetModelRequest(model=name, version=version)
+        ).model
+        return message
+
+    def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, timeout=self._timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,61 @@
+"""A model folder -> a TorchServe archive (.mar)."""
+
+import tempfile
+from pathlib import Path
+
+import yaml
+from model_archiver import ModelArchiver, ModelArchiverConfig
+
+from showcause.manifest import Manifest, ManifestError, sha256_of
+from showcause.paths import top_level
+
+FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md")
+# Milliseconds that TorchServe waits for a batch to fill. 1 gives natural batching: requests that came while the last
+# batch was computed go together, and a lone one hardly waits. (0 would mean TorchServe's default of 100.)
+BATCH_DELAY_MS = 1
+
+
+def handler_of(manifest: Manifest) -> Path:
+    """The handler for the model's kind of network: ``bcos_vgg`` is served by ``handlers/bcos.py``."""
+    kind = manifest.network.split("_")[0]
+    handler = top_level("handlers") / f"{kind}.py"
+    if not handler.exists():
+        allowed = ", ".join(sorted(f"{path.stem}_*" for path in handler.parent.glob("*.py")))
+        raise ManifestError(f"{manifest.folder}/model.toml: network is {manifest.network!r}; allowed: {allowed}")
+    return handler
+
+
+def pack(manifest: Manifest, out: Path, workers: int | None = None) -> Path:
+    """Writes ``out/NAME.mar`` and returns its path; raises ManifestError where the weights are not those pinned."""
+    if not manifest.weights_path.exists():
+        raise ManifestError(f"{manifest.folder} has no weights.safetensors")
+    digest = sha256_of(manifest.weights_path)
+    if digest != manifest.weights_sha256:
+        raise ManifestError(
+            f"{manifest.weights_path} has SHA-256 {digest}, and model.toml wants {manifest.weights_sha256}"
+        )
+    count = workers or manifest.serving.workers
+    settings = {
+        "minWorkers": count,
+        "maxWorkers": count,
+        "batchSize": manifest.serving.batch_size,
+        "maxBatchDelay": BATCH_DELAY_MS,
+        "responseTimeout": manifest.serving.response_timeout_seconds,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    files = [str(path) for name in FILES if (path := manifest.folder / name).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        settings_path = Path(folder) / "model-config.yaml"
+        settings_path.write_text(yaml.safe_dump(settings))
+        config = ModelArchiverConfig(
+            model_name=manifest.name,
+            version=manifest.version,
+            handler=str(handler_of(manifest)),
+            extra_files=",".join(files),
+            config_file=str(settings_path),
+            export_path=str(out),
+            archive_format="zip-store",  # weights do not compress
+            force=True,
+        )
+        ModelArchiver.generate_model_archive(config)
+    return out / f"{manifest.name}.mar"

@@ -1,0 +1,120 @@
+"""Every error that a caller can see, and its form on the wire (google.rpc.Status). Imports no torch.
+
+ShowcauseError            code, reason, message, and where it applies field, value and what is allowed
+├─ InvalidArgument        the request is wrong, whatever the server's state
+├─ NotFound               no such model, version or label
+├─ FailedPrecondition     right in itself, but this model cannot do it
+├─ DeadlineExceeded       too late
+├─ Unavailable            try again
+└─ Internal               our fault; carries a request id and nothing else
+"""
+
+from typing import ClassVar
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+DOMAIN = "showcause"
+SHOWN_CHARACTERS = 200  # of a caller's value in a message
+
+
+class ShowcauseError(Exception):
+    """Base of all errors that a caller sees.
+
+    reason: name in ``showcause.v1.ErrorReason`` without its prefix. field: path in the request, such as
+    ``targets[0].class_index``. value: what was sent, shortened. allowed: what would have been accepted.
+    """
+
+    code: ClassVar[int] = code_pb2.UNKNOWN
+
+    def __init__(self, reason: str, message: str, *, field: str = "", value: object = None, allowed: str = ""):
+        self.reason, self.field, self.allowed = reason, field, allowed
+        self.value = "" if value is None else str(value)[:SHOWN_CHARACTERS]
+        text = f"{field}: {message}" if field else message
+        if value is not None:
+            text += f"; got {self.value!r}"
+        if allowed:
+            text += f"; allowed: {allowed}"
+        self.message = text
+        super().__init__(text)
+
+    @property
+    def code_name(self) -> str:
+        """Name of the canonical code, such as INVALID_ARGUMENT."""
+        return str(code_pb2.Code.Name(self.code))
+
+
+class InvalidArgument(ShowcauseError):
+    code = code_pb2.INVALID_ARGUMENT
+
+
+class NotFound(ShowcauseError):
+    code = code_pb2.NOT_FOUND
+
+
+class FailedPrecondition(ShowcauseError):
+    code = code_pb2.FAILED_PRECONDITION
+
+
+class DeadlineExceeded(ShowcauseError):
+    code = code_pb2.DEADLINE_EXCEEDED
+
+
+class Unavailable(ShowcauseError):
+    code = code_pb2.UNAVAILABLE
+
+
+class Internal(ShowcauseError):
+    code = code_pb2.INTERNAL
+
+
+BY_CODE: dict[int, type[ShowcauseError]] = {
+    kind.code: kind for kind in (InvalidArgument, NotFound, FailedPrecondition, DeadlineExceeded, Unavailable, Internal)
+}
+
+
+def internal(request_id: str) -> Internal:
+    """What a caller learns of a fault of ours."""
+    return Internal("INTERNAL", f"internal error; request id {request_id or 'unknown'} finds it in the server's log")
+
+
+def to_status(error: ShowcauseError) -> status_pb2.Status:
+    """The error with its details: ErrorInfo always, BadRequest where a field is named."""
+    status = status_pb2.Status(code=error.code, message=error.message)
+    given = {"field": error.field, "value": error.value, "allowed": error.allowed}
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason, domain=DOMAIN, metadata={key: value for key, value in given.items() if value}
+    )
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [info]
+    if error.field:
+        details.append(error_details_pb2.BadRequest())
+        details[-1].field_violations.add(field=error.field, description=error.message, reason=error.reason)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def from_status(status: status_pb2.Status) -> ShowcauseError:
+    """The inverse of ``to_status``; a code that is not ours becomes a plain ShowcauseError."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            detail.Unpack(info)
+    error = BY_CODE.get(status.code, ShowcauseError)(info.reason, status.message)
+    error.field, error.allowed = info.metadata.get("field", ""), info.metadata.get("allowed", "")
+    error.value = info.metadata.get("value", "")
+    return error
+
+
+def from_rpc_error(error: grpc.RpcError) -> ShowcauseError:
+    """What a client raises for a failed call: with our details where they came along."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            return from_status(status_pb2.Status.FromString(value))
+    code = error.code()
+    kind = BY_CODE.get(code.value[0], ShowcauseError)
+    reason = {"UNAVAILABLE": "ENGINE_UNAVAILABLE", "DEADLINE_EXCEEDED": "DEADLINE_EXCEEDED"}.get(code.name, code.name)
+    return kind(reason, f"{code.name}: {error.details()}")

@@ -1,0 +1,45 @@
+"""What the service tells Prometheus. One object and one registry a service; nothing global."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from showcause.errors import ShowcauseError
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The series; every name begins with showcause_ and carries its unit."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        names = ("model", "operation")
+        self.requests = Counter("showcause_requests", "Requests by their outcome", (*names, "code"), registry=registry)
+        self.in_flight = Gauge("showcause_in_flight_requests", "Requests being answered", names, registry=registry)
+        self.latency = Histogram(
+            "showcause_request_latency_seconds", "Arrival to departure", names, buckets=BUCKETS, registry=registry
+        )
+        self.request_bytes = Counter("showcause_request_bytes", "Bytes of requests", names, registry=registry)
+        self.response_bytes = Counter("showcause_response_bytes", "Bytes of responses", names, registry=registry)
+        self.build = Info("showcause_build", "Version of the service", registry=registry)
+
+    @contextmanager
+    def watch(self, model: str, operation: str, request_bytes: int) -> Iterator[None]:
+        """Counts one request, whatever becomes of it."""
+        began, code = time.perf_counter(), "OK"
+        self.request_bytes.labels(model, operation).inc(request_bytes)
+        try:
+            with self.in_flight.labels(model, operation).track_inprogress():
+                yield
+        except ShowcauseError as error:
+            code = error.code_name
+            raise
+        except BaseException as error:
+            code = "CANCELLED" if type(error).__name__ == "CancelledError" else "INTERNAL"
+            raise
+        finally:
+            self.requests.labels(model, operation, code).inc()
+            self.latency.labels(model, operation).observe(time.perf_counter() - began)

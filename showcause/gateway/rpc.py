@@ -1,0 +1,88 @@
+"""The service over gRPC: convert, call, convert. Health and reflection beside it."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from showcause.errors import ShowcauseError, internal, to_status
+from showcause.gateway.service import Caller, Service
+from showcause.v1 import service_pb2
+
+log = logging.getLogger(__name__)
+
+SERVICE_NAME = service_pb2.DESCRIPTOR.services_by_name["ExplanationService"].full_name
+STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+Handler = Callable[[bytes, Caller], Awaitable[bytes]]
+
+
+class Health:
+    """grpc.health.v1: the server "", the service, and each model by its name."""
+
+    def __init__(self, models: Iterable[str]):
+        self.servicer = health_aio.HealthServicer()
+        self._names = ["", SERVICE_NAME, *models]
+
+    async def set(self, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._names:
+            await self.servicer.set(name, status)
+
+
+def make_server(service: Service, health: Health, host: str, port: int) -> tuple[grpc.aio.Server, int]:
+    """A server, not started yet, and the port that it will listen on."""
+    # Twice the limit on photos, so that one that is over it gets our error, which names the field, and not gRPC's.
+    most_bytes = 2 * service.limits.image_bytes + (1 << 20)
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", most_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a lottery
+        ]
+    )
+
+    async def list_models(data: bytes, _: Caller) -> bytes:
+        return service.list_models(data).SerializeToString()
+
+    async def get_model(data: bytes, _: Caller) -> bytes:
+        return service.get_model(data).SerializeToString()
+
+    handlers: dict[str, Handler] = {
+        "Explain": lambda data, caller: service.answer("explain", data, caller),
+        "Predict": lambda data, caller: service.answer("predict", data, caller),
+        "ListModels": list_models,
+        "GetModel": get_model,
+    }
+    # No deserializers: the service takes and gives bytes.
+    methods = {name: grpc.unary_unary_rpc_method_handler(_guarded(service, run)) for name, run in handlers.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    reflection.enable_server_reflection(
+        (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
+    )
+    return server, server.add_insecure_port(f"{host}:{port}")
+
+
+def _guarded(service: Service, run: Handler) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]:
+    """Adds the caller's id and deadline, and turns errors into status and details."""
+
+    async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        caller = service.caller(metadata.get("x-request-id"), context.time_remaining())
+        await context.send_initial_metadata((("x-request-id", caller.request_id),))
+        try:
+            return await run(data, caller)
+        except ShowcauseError as error:
+            failure = error
+        except Exception:
+            log.exception("request %s failed", caller.request_id)
+            failure = internal(caller.request_id)
+        status = to_status(failure)
+        details = (("grpc-status-details-bin", status.SerializeToString()),)
+        await context.abort(STATUS_CODES[status.code], status.message, details)
+        raise AssertionError("abort raises")
+
+    return handle

@@ -1,0 +1,157 @@
+"""What the service does, whatever the protocol: gRPC and REST both call this. Imports no torch.
+
+Requests and responses are serialised messages: a good response goes from the engine to the wire unread, with the
+request id and the total time appended (concatenated protobuf messages merge).
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError, Message
+
+from showcause.errors import InvalidArgument, NotFound, ShowcauseError, internal
+from showcause.gateway.engine_client import Engine
+from showcause.gateway.metrics import Metrics
+from showcause.image import Limits, too_many_bytes
+from showcause.manifest import Manifest
+from showcause.reply import METHOD_KINDS
+from showcause.v1 import model_pb2, service_pb2
+from showcause.wire import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS, unseal
+
+log = logging.getLogger(__name__)
+
+REQUESTS = {"explain": service_pb2.ExplainRequest, "predict": service_pb2.PredictRequest}
+DEFAULT_PAGE, MOST_PAGE = 100, 1000
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what of a caller's id may go into logs and headers
+
+
+@dataclass(frozen=True)
+class Caller:
+    """request_id: theirs, or made here. deadline: seconds since the epoch."""
+
+    request_id: str
+    deadline: float
+
+
+class Service:
+    """ready: whether the engine answers; set by the server that owns both."""
+
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        engine: Engine,
+        metrics: Metrics,
+        limits: Limits = Limits(),
+        timeout_seconds: float = 60.0,
+    ):
+        self.manifests = {manifest.name: manifest for manifest in manifests}
+        self.engine, self.metrics, self.limits, self.timeout_seconds = engine, metrics, limits, timeout_seconds
+        self.ready = False
+
+    def caller(self, request_id: str | None, seconds_left: float | None) -> Caller:
+        """Who asks, and until when they wait; never longer than the service's own time-out."""
+        usable = request_id if request_id and REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
+        seconds = self.timeout_seconds if seconds_left is None else min(seconds_left, self.timeout_seconds)
+        return Caller(usable, time.time() + seconds)
+
+    async def answer(self, operation: str, data: bytes, caller: Caller) -> bytes:
+        """``explain`` or ``predict``: a serialised request -> a serialised response; raises ShowcauseError."""
+        began = time.perf_counter()
+        request = parsed(REQUESTS[operation], data)
+        manifest = self.manifest(request.model, request.version)
+        with self.metrics.watch(manifest.name, operation, len(data)):
+            if len(request.input.image) > self.limits.image_bytes:
+                raise too_many_bytes(len(request.input.image), self.limits)
+            try:
+                envelope = await self.engine.answer(manifest.name, operation, data, caller.deadline, caller.request_id)
+                response = unseal(envelope)
+            except ShowcauseError:
+                raise
+            except Exception:
+                log.exception("request %s failed", caller.request_id)
+                raise internal(caller.request_id) from None
+            total = model_pb2.Timings(total_seconds=time.perf_counter() - began)
+            # The fields of both responses have the same numbers.
+            response += service_pb2.PredictResponse(timings=total, request_id=caller.request_id).SerializeToString()
+            self.metrics.response_bytes.labels(manifest.name, operation).inc(len(response))
+            return response
+
+    def list_models(self, data: bytes) -> service_pb2.ListModelsResponse:
+        """A page of the served models, by name; the token is the name of the page's first model."""
+        request = parsed(service_pb2.ListModelsRequest, data)
+        if not 0 <= request.page_size <= MOST_PAGE:
+            allowed = f"1 to {MOST_PAGE}, or 0 for the default"
+            raise _bad("page_size", request.page_size, allowed)
+        names = sorted(self.manifests)
+        if request.page_token and request.page_token not in names:
+            raise _bad("page_token", request.page_token, "next_page_token of an earlier page")
+        start = names.index(request.page_token) if request.page_token else 0
+        end = start + (request.page_size or DEFAULT_PAGE)
+        return service_pb2.ListModelsResponse(
+            models=[self._model_message(self.manifests[name], card=False) for name in names[start:end]],
+            next_page_token=names[end] if end < len(names) else "",
+        )
+
+    def get_model(self, data: bytes) -> service_pb2.GetModelResponse:
+        """One model, with its card."""
+        request = parsed(service_pb2.GetModelRequest, data)
+        manifest = self.manifest(request.model, request.version)
+        return service_pb2.GetModelResponse(model=self._model_message(manifest, card=True))
+
+    def manifest(self, name: str, version: str) -> Manifest:
+        """The model that a request means; raises NotFound, or InvalidArgument where a name is needed."""
+        allowed = ", ".join(sorted(self.manifests))
+        if not name:
+            if len(self.manifests) == 1:
+                (only,) = self.manifests.values()
+                name = only.name
+            else:
+                raise _bad("model", "", allowed)
+        manifest = self.manifests.get(name)
+        if manifest is None:
+            raise NotFound("MODEL_NOT_FOUND", "no such model is served", field="model", value=name, allowed=allowed)
+        if version and version != manifest.version:
+            raise NotFound(
+                "MODEL_NOT_FOUND",
+                f"no such version of model {name} is served",
+                field="version",
+                value=version,
+                allowed=manifest.version,
+            )
+        return manifest
+
+    def _model_message(self, manifest: Manifest, card: bool) -> model_pb2.Model:
+        state = model_pb2.MODEL_STATE_READY if self.ready else model_pb2.MODEL_STATE_UNAVAILABLE
+        return model_pb2.Model(
+            name=manifest.name,
+            version=manifest.version,
+            description=manifest.description,
+            network=manifest.network,
+            labels=manifest.labels,
+            probability_kind=PROBABILITY_KIND_NUMBERS[manifest.probability],
+            input_width=manifest.input.width,
+            input_height=manifest.input.height,
+            preprocessing=PREPROCESSING_NUMBERS[manifest.input.preprocessing],
+            methods=[
+                model_pb2.MethodInfo(name=name, kind=KIND_NUMBERS[METHOD_KINDS[name]]) for name in manifest.methods
+            ],
+            weights_sha256=manifest.weights_sha256,
+            card=manifest.card if card else "",
+            state=state,
+        )
+
+
+def parsed(kind: type[Message], data: bytes):  # type: ignore[no-untyped-def]
+    """A message from its bytes; raises InvalidArgument."""
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidArgument("REQUEST_MALFORMED", f"the bytes are no {kind.DESCRIPTOR.full_name}") from error
+
+
+def _bad(field: str, value: object, allowed: str) -> InvalidArgument:
+    return InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field=field, value=value, allowed=allowed)

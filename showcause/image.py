@@ -1,0 +1,185 @@
+"""A photo's bytes -> an upright RGB picture -> the network's input, and the frame that maps one to the other.
+
+This is the only place where coordinates are made: EXIF orientation, region and preprocessing all end in one rectangle
+``seen``, in pixels of the upright photo. Imports no torch.
+"""
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from showcause.errors import InvalidArgument
+from showcause.reply import InputFrame, Rectangle
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+NAMED_FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})  # 8 bits a channel or fewer
+
+# The declared size is checked below, before a pixel is decoded, against a limit of our own.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server takes."""
+
+    image_bytes: int = 20 * 1024 * 1024
+    image_pixels: int = 50_000_000
+
+
+def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -> Image.Image:
+    """Encoded photo -> upright RGB picture.
+
+    Transparency is laid over white. Raises InvalidArgument for what is not a photo, is cut off, holds several frames
+    or more than 8 bits a channel, or is over the limits; the size is checked before any pixel is decoded.
+    """
+    if not data:
+        raise InvalidArgument("INPUT_MISSING", "the photo has zero bytes", field=field, allowed=NAMED_FORMATS)
+    if len(data) > limits.image_bytes:
+        raise too_many_bytes(len(data), limits, field)
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > limits.image_pixels:
+            raise InvalidArgument(
+                "INPUT_TOO_LARGE",
+                "the photo declares too many pixels",
+                field=field,
+                value=f"{width}x{height}",
+                allowed=f"at most {limits.image_pixels} pixels",
+            )
+        # MPO is how some phones write a JPEG: the photo first, previews after it.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+            raise _undecodable("the file holds several frames", f"{getattr(image, 'n_frames', 1)} frames", field)
+        if image.mode not in MODES:
+            raise _undecodable("the photo has more than 8 bits a channel", f"mode {image.mode}", field)
+        image.load()
+        return _on_white(ImageOps.exif_transpose(image))
+    except InvalidArgument:
+        raise
+    # Pillow raises whatever its decoders meet in broken data; all of it means the same to the caller.
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        TypeError,
+        KeyError,
+        IndexError,
+        struct.error,
+        OverflowError,
+    ) as e:
+        raise _undecodable(
+            "the bytes cannot be decoded as a photo", f"{len(data)} bytes, {data[:8]!r}...", field
+        ) from e
+
+
+def too_many_bytes(size: int, limits: Limits, field: str = "input.image") -> InvalidArgument:
+    return InvalidArgument(
+        "INPUT_TOO_LARGE",
+        "the photo has too many bytes",
+        field=field,
+        value=size,
+        allowed=f"at most {limits.image_bytes} bytes",
+    )
+
+
+def _undecodable(message: str, value: str, field: str) -> InvalidArgument:
+    allowed = f"one whole {NAMED_FORMATS} picture of up to 8 bits a channel"
+    return InvalidArgument("IMAGE_NOT_DECODABLE", message, field=field, value=value, allowed=allowed)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if "A" in image.mode or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(ground, rgba).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _squash(region: Rectangle, width: int, height: int, crop: float) -> Rectangle:
+    return region
+
+
+def _center_crop(region: Rectangle, width: int, height: int, crop: float) -> Rectangle:
+    scale = crop * min(region.width / width, region.height / height)  # photo pixels per network pixel
+    return _around(region, scale * width, scale * height)
+
+
+def _letterbox(region: Rectangle, width: int, height: int, crop: float) -> Rectangle:
+    scale = max(region.width / width, region.height / height)
+    return _around(region, scale * width, scale * height)
+
+
+def _around(region: Rectangle, width: float, height: float) -> Rectangle:
+    x, y = (region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2
+    return Rectangle(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+# name -> (region, input width, input height, share of the shorter side that is kept) -> rectangle that is seen
+PREPROCESSINGS: dict[str, Callable[[Rectangle, int, int, float], Rectangle]] = {
+    "squash": _squash,
+    "center_crop": _center_crop,
+    "letterbox": _letterbox,
+}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The input that a network wants. crop: share of the shorter side that a center_crop keeps (224/256 = 0.875)."""
+
+    width: int
+    height: int
+    preprocessing: str = "squash"
+    crop: float = 0.875
+
+
+def frame_of(size: tuple[int, int], region: Rectangle | None, spec: InputSpec) -> InputFrame:
+    """Where the network looks in an upright photo of ``size`` (width, height). The region is cut to the photo."""
+    width, height = size
+    whole = Rectangle(0.0, 0.0, float(width), float(height))
+    region = whole if region is None else _inside(region, whole)
+    seen = PREPROCESSINGS[spec.preprocessing](region, spec.width, spec.height, spec.crop)
+    return InputFrame(width, height, seen, spec.width, spec.height, spec.preprocessing)
+
+
+def _inside(region: Rectangle, whole: Rectangle) -> Rectangle:
+    edges = (region.x_min, region.y_min, region.x_max, region.y_max)
+    cut = Rectangle(
+        max(region.x_min, 0.0), max(region.y_min, 0.0), min(region.x_max, whole.x_max), min(region.y_max, whole.y_max)
+    )
+    # Not `cut.width < 1`: every comparison with NaN is false, and NaN must be refused too.
+    if not (np.isfinite(edges).all() and cut.width >= 1 and cut.height >= 1):
+        raise InvalidArgument(
+            "PARAMETER_OUT_OF_RANGE",
+            "the region must overlap the photo by at least one pixel each way",
+            field="input.region",
+            value=list(edges),
+            allowed=f"x_min < x_max within 0..{whole.x_max:g}, y_min < y_max within 0..{whole.y_max:g}",
+        )
+    return cut
+
+
+def to_input(image: Image.Image, frame: InputFrame) -> NDArray[np.float32]:
+    """What the network sees: (3, H, W) RGB in 0..1. Outside the photo (letterbox) it is mid-grey."""
+    size = (frame.network_width, frame.network_height)
+    seen, photo = frame.seen, Rectangle(0.0, 0.0, float(image.width), float(image.height))
+    part = Rectangle(
+        max(seen.x_min, 0.0), max(seen.y_min, 0.0), min(seen.x_max, photo.x_max), min(seen.y_max, photo.y_max)
+    )
+    box = (part.x_min, part.y_min, part.x_max, part.y_max)
+    if part == seen:
+        resized = image.resize(size, Image.Resampling.BILINEAR, box)
+    else:
+        scale_x, scale_y = size[0] / seen.width, size[1] / seen.height
+        inner = (max(1, round(part.width * scale_x)), max(1, round(part.height * scale_y)))
+        resized = Image.new("RGB", size, (128, 128, 128))
+        corner = (round((part.x_min - seen.x_min) * scale_x), round((part.y_min - seen.y_min) * scale_y))
+        resized.paste(image.resize(inner, Image.Resampling.BILINEAR, box), corner)
+    array = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1)
+    return np.ascontiguousarray(array) / np.float32(255)

@@ -1,0 +1,1 @@
+"""Building blocks of the served networks. Imports torch and nothing of ours."""

@@ -1,0 +1,155 @@
+"""A model folder's ``model.toml``: what is known of a model without loading it. Imports no torch.
+
+model_store/NAME/model.toml           this
+model_store/NAME/weights.safetensors  float16 or float32, pinned by its digest
+model_store/NAME/labels.txt           one class label a line
+model_store/NAME/CARD.md              data, recipe, figures, limits
+"""
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from showcause.image import PREPROCESSINGS, InputSpec
+from showcause.reply import METHOD_KINDS, PROBABILITY_KINDS
+
+
+class ManifestError(Exception):
+    """A model folder that cannot be served; the message names the file, the key and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How the engine runs the model. workers: processes. batch_size: requests computed together, at most."""
+
+    workers: int = 1
+    batch_size: int = 16
+    response_timeout_seconds: int = 120
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """See model.toml in any model folder for what the fields mean."""
+
+    folder: Path
+    name: str
+    version: str
+    description: str
+    network: str
+    probability: str
+    methods: tuple[str, ...]
+    labels: tuple[str, ...]
+    input: InputSpec
+    weights_sha256: str
+    network_options: dict[str, object] = field(default_factory=dict)
+    serving: Serving = Serving()
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def card(self) -> str:
+        path = self.folder / "CARD.md"
+        return path.read_text() if path.exists() else ""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads and checks a model folder; raises ManifestError. The weights' digest is checked when they are loaded."""
+    path = folder / "model.toml"
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ManifestError(f"{folder} is no model folder: it has no model.toml") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(f"{path} is not TOML: {error}") from error
+    reader = _Reader(path, table)
+    spec, serving = reader.table("input"), reader.table("serving", required=False)
+    labels_path = folder / "labels.txt"
+    if not labels_path.exists():
+        raise ManifestError(f"{folder} has no labels.txt")
+    labels = tuple(labels_path.read_text().splitlines())
+    if len(set(labels)) != len(labels) or "" in labels or len(labels) < 2:
+        raise ManifestError(f"{labels_path}: at least two labels, all different, none empty, one a line")
+    return Manifest(
+        folder=folder,
+        name=reader.text("name"),
+        version=reader.text("version"),
+        description=reader.text("description"),
+        network=reader.text("network"),
+        probability=reader.one_of("probability", PROBABILITY_KINDS),
+        methods=reader.list_of("methods", tuple(METHOD_KINDS)),
+        labels=labels,
+        input=InputSpec(
+            spec.whole("width", 8, 4096),
+            spec.whole("height", 8, 4096),
+            spec.one_of("preprocessing", tuple(PREPROCESSINGS)),
+            float(spec.values.get("crop", 0.875)),  # type: ignore[arg-type]
+        ),
+        weights_sha256=reader.text("weights_sha256"),
+        network_options=dict(reader.table("network_options", required=False).values),
+        serving=Serving(
+            serving.whole("workers", 1, 64, Serving.workers),
+            serving.whole("batch_size", 1, 256, Serving.batch_size),
+            serving.whole("response_timeout_seconds", 1, 3600, Serving.response_timeout_seconds),
+        ),
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_store(store: Path) -> list[Manifest]:
+    """All model folders of a store, by name; raises ManifestError for the first that is broken or if there is none."""
+    manifests = [read_manifest(path.parent) for path in sorted(store.glob("*/model.toml"))]
+    if not manifests:
+        raise ManifestError(f"{store} holds no model: a model is a folder with a model.toml")
+    names = [manifest.name for manifest in manifests]
+    if len(set(names)) != len(names):
+        raise ManifestError(f"{store}: two models have the same name: {sorted(names)}")
+    return manifests
+
+
+class _Reader:
+    """Typed access to one TOML table, with errors that name the key."""
+
+    def __init__(self, path: Path, values: dict[str, object], prefix: str = ""):
+        self.path, self.values, self.prefix = path, values, prefix
+
+    def wrong(self, key: str, allowed: str) -> ManifestError:
+        found = repr(self.values[key]) if key in self.values else "nothing"
+        return ManifestError(f"{self.path}: {self.prefix}{key} is {found}; allowed: {allowed}")
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or not value:
+            raise self.wrong(key, "a text that is not empty")
+        return value
+
+    def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.values.get(key)
+        if value not in allowed:
+            raise self.wrong(key, "one of " + ", ".join(allowed))
+        return str(value)
+
+    def list_of(self, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+        value = self.values.get(key)
+        if not isinstance(value, list) or not value or not set(value) <= set(allowed):
+            raise self.wrong(key, "a list of one or more of " + ", ".join(allowed))
+        return tuple(value)
+
+    def whole(self, key: str, least: int, most: int, default: int | None = None) -> int:
+        value = self.values.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self.wrong(key, f"a whole number from {least} to {most}")
+        return value
+
+    def table(self, key: str, required: bool = True) -> "_Reader":
+        value = self.values.get(key, None if required else {})
+        if not isinstance(value, dict):
+            raise self.wrong(key, "a table")
+        return _Reader(self.path, value, f"{key}.")

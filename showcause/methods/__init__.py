@@ -1,0 +1,10 @@
+"""The explanation methods; a key is the field name in the oneof of ``showcause.v1.Method``."""
+
+from showcause.methods import linear_map
+from showcause.methods.base import Ask, Attribution, MethodRow
+
+METHODS: dict[str, MethodRow] = {
+    "linear_map": MethodRow(1, linear_map.settle, linear_map.explain),
+}
+
+__all__ = ["METHODS", "Ask", "Attribution", "MethodRow"]

@@ -1,0 +1,109 @@
+"""The linear map W(x) of a B-cos network (Boehle, Fritz, Schiele: CVPR 2022, Eq. 5; v2: TPAMI 2024).
+
+With every B-cos factor held, the network is linear in its input, ``logit - bias = sum(W(x) * x)``, so W(x) is the
+gradient of the logit and one backward pass gives it for a whole batch, each item with a target of its own.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from showcause.errors import InvalidArgument
+from showcause.methods.base import Ask, Attribution
+from showcause.nets.base import Forward
+from showcause.reply import Residual
+from showcause.v1 import method_pb2
+
+SMOOTHING_PX, OPACITY_PERCENTILE = 15, 99.5  # as in the authors' figures
+MOST_SMOOTHING_PX = 63
+EPS = 1e-12
+
+
+def settle(method: method_pb2.Method, field: str) -> method_pb2.Method:
+    """The parameters with their defaults; raises InvalidArgument naming ``field``."""
+    sent = method.linear_map
+    smoothing, percentile = sent.smoothing_px or SMOOTHING_PX, sent.opacity_percentile or OPACITY_PERCENTILE
+    if smoothing > MOST_SMOOTHING_PX or smoothing % 2 == 0:
+        allowed = f"odd, 1 to {MOST_SMOOTHING_PX}"
+        raise _out_of_range(f"{field}.linear_map.smoothing_px", smoothing, allowed)
+    if not (math.isfinite(percentile) and 0 < percentile <= 100):
+        raise _out_of_range(f"{field}.linear_map.opacity_percentile", percentile, "greater than 0, up to 100")
+    settled = method_pb2.LinearMap(
+        include_weights=sent.include_weights, smoothing_px=smoothing, opacity_percentile=percentile
+    )
+    return method_pb2.Method(linear_map=settled)
+
+
+def _out_of_range(field: str, value: object, allowed: str) -> InvalidArgument:
+    return InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field=field, value=value, allowed=allowed)
+
+
+def explain(forward: Forward, asks: Sequence[Ask]) -> list[Attribution]:
+    """One backward pass for the first target of every row, one for every second target, and so on."""
+    rounds: list[list[int]] = []
+    asked: dict[int, int] = defaultdict(int)
+    for index, ask in enumerate(asks):
+        if asked[ask.row] == len(rounds):
+            rounds.append([])
+        rounds[asked[ask.row]].append(index)
+        asked[ask.row] += 1
+    found: dict[int, Attribution] = {}
+    for number, indices in enumerate(rounds):
+        rows = torch.tensor([asks[index].row for index in indices])
+        targets = torch.tensor([asks[index].target for index in indices])
+        weights = linear_map(forward, rows, targets, keep_graph=number + 1 < len(rounds))
+        inputs = forward.x.detach()[rows]
+        contributions = (weights.double() * inputs).sum(1).cpu()  # [n,H,W]; double, so that the sum is exact
+        scores = forward.logits[rows, targets].double().cpu()
+        for position, index in enumerate(indices):
+            parameters = asks[index].parameters.linear_map
+            w = weights[position].float().cpu()
+            found[index] = Attribution(
+                map=contributions[position].float().numpy(),
+                evidence=Residual(float(contributions[position].sum()), forward.bias, float(scores[position])),
+                weights=w.numpy() if parameters.include_weights else None,
+                color=_Painter(w, contributions[position].float(), parameters),
+            )
+    return [found[index] for index in range(len(asks))]
+
+
+def linear_map(forward: Forward, rows: Tensor, targets: Tensor, keep_graph: bool = False) -> Tensor:
+    """W(x): (n, C, H, W) for n different ``rows`` of the batch and the class ``targets`` of each."""
+    chosen = forward.evidence[rows, targets].sum()  # rows do not depend on each other: the sum parts into them again
+    (weights,) = torch.autograd.grad(chosen, forward.x, retain_graph=keep_graph)
+    return weights[rows]
+
+
+class _Painter:
+    """Draws the colour picture when called."""
+
+    def __init__(self, weights: Tensor, contribution: Tensor, parameters: method_pb2.LinearMap):
+        self.weights, self.contribution, self.parameters = weights, contribution, parameters
+
+    def __call__(self) -> NDArray[np.float32]:
+        parameters = self.parameters
+        return color_picture(self.weights, self.contribution, parameters.smoothing_px, parameters.opacity_percentile)
+
+
+def color_picture(
+    weights: Tensor, contribution: Tensor, smoothing_px: int = SMOOTHING_PX, percentile: float = OPACITY_PERCENTILE
+) -> NDArray[np.float32]:
+    """The colours that W(x) looked for (v1, section 4.3): weights (6, H, W), contribution (H, W) -> (H, W, 4) in 0..1.
+
+    Each colour is the share of its channel against its inverse's; the opacity is the length of W where it speaks for
+    the class, smoothed, and clipped at a percentile.
+    """
+    positive = (weights / (weights.abs().amax(0) + EPS)).clamp_min(0)
+    rgb = positive[:3] / (positive[:3] + positive[3:] + EPS)
+    length = torch.linalg.vector_norm(weights, dim=0)
+    opacity = torch.where(contribution < 0, EPS, length)[None]
+    opacity = F.avg_pool2d(opacity, smoothing_px, 1, smoothing_px // 2)
+    opacity = (opacity / torch.quantile(opacity, percentile / 100)).clamp(0, 1)
+    picture: NDArray[np.float32] = torch.cat([rgb, opacity]).permute(1, 2, 0).numpy()
+    return picture

@@ -1,0 +1,67 @@
+"""A model folder -> a loaded model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from showcause.manifest import Manifest, ManifestError, read_manifest, sha256_of
+from showcause.methods import METHODS
+from showcause.nets import build
+from showcause.nets.bcos import BcosNet
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in eval mode with frozen parameters, and what its folder says of it. Shared between threads."""
+
+    manifest: Manifest
+    net: BcosNet
+    device: torch.device
+
+
+def load(folder: Path, device: str = "cpu") -> Model:
+    """Builds the network, checks the weights' digest and keys, loads them as float32.
+
+    Raises ManifestError for a folder that cannot be served, saying what differs.
+    """
+    manifest = read_manifest(folder)
+    missing = [name for name in manifest.methods if name not in METHODS]
+    if missing:
+        raise ManifestError(f"{folder}/model.toml: methods names {missing[0]}; allowed: {', '.join(METHODS)}")
+    try:
+        net = build(manifest.network, len(manifest.labels), manifest.network_options)
+    except ValueError as error:
+        raise ManifestError(f"{folder}/model.toml: {error}") from error
+    if not manifest.weights_path.exists():
+        raise ManifestError(f"{folder} has no weights.safetensors")
+    digest = sha256_of(manifest.weights_path)
+    if digest != manifest.weights_sha256:
+        raise ManifestError(
+            f"{manifest.weights_path} has SHA-256 {digest}, and model.toml wants {manifest.weights_sha256}"
+        )
+    try:
+        weights = load_file(manifest.weights_path)
+    except SafetensorError as error:
+        raise ManifestError(f"{manifest.weights_path} is no safetensors file: {error}") from error
+    _check_keys(manifest, net, weights)
+    net.load_state_dict(weights)
+    net.eval().requires_grad_(False)
+    net.to(device, torch.float32)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(manifest, net, torch.device(device))
+
+
+def _check_keys(manifest: Manifest, net: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    differing = [
+        f"{key}: {found.get(key, 'missing')} instead of {wanted.get(key, 'nothing')}"
+        for key in sorted(wanted.keys() | found.keys())
+        if wanted.get(key) != found.get(key)
+    ]
+    if differing:
+        shown = "\n  ".join(differing[:20]) + (f"\n  and {len(differing) - 20} more" if len(differing) > 20 else "")
+        raise ManifestError(f"{manifest.weights_path} does not fit network {manifest.network}:\n  {shown}")

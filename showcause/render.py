@@ -1,0 +1,120 @@
+"""Maps -> pictures. Red speaks for the target, blue against it; nothing here changes a map that is sent.
+
+Imports no torch.
+"""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from showcause.errors import FailedPrecondition
+from showcause.reply import InputFrame, Picture
+
+FloatArray = NDArray[np.float32]
+
+FOR, AGAINST = np.array([200, 16, 32]), np.array([24, 72, 200])  # told apart by colour-blind people, too
+FULL_PERCENTILE = 99.5  # of |map|: what is drawn at full strength
+OVERLAY_SIDE_PX = 1024  # longest side
+OVERLAY_OPACITY = 0.85
+DIM = 0.35  # brightness of what the network did not see
+PNG_LEVEL = 3
+
+
+def resized(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """A (h, w) map at ``size`` (width, height), bilinear."""
+    if (values.shape[1], values.shape[0]) == size:
+        return values
+    image = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float32)
+
+
+def strength(values: FloatArray) -> FloatArray:
+    """The map in -1..1, full strength at a percentile of its absolute values; an all-zero map stays zero."""
+    full = float(np.percentile(np.abs(values), FULL_PERCENTILE))
+    return np.clip(values / np.float32(full or 1.0), -1, 1).astype(np.float32)
+
+
+def smoothed(values: FloatArray) -> FloatArray:
+    """The map with single pixels blended into their surroundings (sigma: 1% of its longest side), for drawing only."""
+    sigma = max(values.shape) / 100
+    rows, columns = (_gaussian_rows(length, sigma) for length in values.shape)
+    return (rows @ values @ columns.T).astype(np.float32)
+
+
+def _gaussian_rows(length: int, sigma: float) -> FloatArray:
+    """(length, length): row i holds the weights of a Gaussian around i; each row sums to 1."""
+    offsets = np.arange(length, dtype=np.float32)
+    weights = np.exp(-0.5 * ((offsets[:, None] - offsets) / np.float32(sigma)) ** 2)
+    return weights / weights.sum(1, keepdims=True)
+
+
+def heat_map(values: FloatArray, frame: InputFrame) -> Image.Image:
+    """The map alone, white where it is zero, at the size of the network's input."""
+    level = strength(resized(values, (frame.network_width, frame.network_height)))[..., None]
+    return _picture(255 + np.abs(level) * (np.where(level > 0, FOR, AGAINST) - 255))
+
+
+def overlay(values: FloatArray, frame: InputFrame, photo: Image.Image) -> Image.Image:
+    """The map over the photo; what the network did not see is dimmed.
+
+    photo: upright, any size; it is drawn with its longest side at most ``OVERLAY_SIDE_PX``.
+    """
+    shrink = min(1.0, OVERLAY_SIDE_PX / max(photo.size))
+    size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
+    ground = np.asarray(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), dtype=np.float32)
+    scale_x, scale_y = size[0] / photo.width, size[1] / photo.height
+    left, top = round(frame.seen.x_min * scale_x), round(frame.seen.y_min * scale_y)
+    right, bottom = round(frame.seen.x_max * scale_x), round(frame.seen.y_max * scale_y)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    level = strength(resized(smoothed(values), (right - left, bottom - top)))
+    # A letterbox reaches beyond the photo: draw only what lies on it.
+    inner = np.s_[max(0, -top) : size[1] - top, max(0, -left) : size[0] - left]
+    place = np.s_[max(0, top) : min(size[1], bottom), max(0, left) : min(size[0], right)]
+    level = level[inner][..., None]
+    grey = ground[place].mean(-1, keepdims=True) * 0.6 + 255 * 0.3  # muted, so that red and blue stand out
+    weight = OVERLAY_OPACITY * np.abs(level)
+    canvas = ground * DIM
+    canvas[place] = grey * (1 - weight) + np.where(level > 0, FOR, AGAINST) * weight
+    return _picture(canvas)
+
+
+def color(rgba: FloatArray) -> Image.Image:
+    """A colour picture on a transparent ground; rgba: (H, W, 4) in 0..1."""
+    return _picture(rgba * 255)
+
+
+def encoded(kind: str, image: Image.Image) -> Picture:
+    """A finished picture as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return Picture(kind, buffer.getvalue(), image.width, image.height)
+
+
+def draw(
+    kind: str,
+    values: FloatArray,
+    frame: InputFrame,
+    photo: Image.Image,
+    colors: Callable[[], FloatArray] | None,
+) -> Picture:
+    """One picture of an explanation; raises FailedPrecondition where the method has no colour picture."""
+    if kind == "heat_map":
+        return encoded(kind, heat_map(values, frame))
+    if kind == "overlay":
+        return encoded(kind, overlay(values, frame, photo))
+    if colors is None:
+        raise FailedPrecondition(
+            "METHOD_NOT_AVAILABLE",
+            "this method has no colour picture",
+            field="output.pictures",
+            value=kind,
+            allowed="heat_map, overlay",
+        )
+    return encoded(kind, color(colors()))
+
+
+def _picture(values: NDArray[np.floating]) -> Image.Image:
+    return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8))

@@ -1,0 +1,202 @@
+"""What an explanation is, as plain frozen data: made by the worker, and given by the client. numpy only.
+
+Coordinates are pixels of the upright photo, edges, x to the right and y down.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+# Every method of the contract, by its field name in the oneof, and what its explanations are.
+METHOD_KINDS = {
+    "linear_map": "inherent",
+    "filter_parts": "inherent",
+    "chip": "post_hoc",
+    "refined_chip": "post_hoc",
+    "guided_chip": "post_hoc",
+    "cam": "post_hoc",
+    "grad_cam": "post_hoc",
+}
+PROBABILITY_KINDS = ("softmax", "sigmoid")  # all sum to one; one independent probability a class
+PICTURE_KINDS = ("heat_map", "overlay", "color")
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Edges in photo pixels."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    @property
+    def width(self) -> float:
+        return self.x_max - self.x_min
+
+    @property
+    def height(self) -> float:
+        return self.y_max - self.y_min
+
+
+@dataclass(frozen=True)
+class InputFrame:
+    """Where in the photo the network looked; maps cover ``seen``. Photo sizes are 0 for a tensor."""
+
+    photo_width: int
+    photo_height: int
+    seen: Rectangle
+    network_width: int
+    network_height: int
+    preprocessing: str  # a key of showcause.image.PREPROCESSINGS
+
+
+@dataclass(frozen=True)
+class Prediction:
+    index: int
+    label: str
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    index: int
+    label: str
+
+    def __str__(self) -> str:
+        return self.label
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Completeness: ``contribution_sum + bias`` should be ``score``, the target's logit."""
+
+    contribution_sum: float
+    bias: float
+    score: float
+
+    @property
+    def relative(self) -> float:
+        """``|contribution_sum + bias - score| / |score - bias|``."""
+        explained = abs(self.score - self.bias)
+        return abs(self.contribution_sum + self.bias - self.score) / max(explained, 1e-12)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """kind: "heat_map", "overlay" or "color"."""
+
+    kind: str
+    png: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One reason for one target by one method.
+
+    map: (h, w) attribution over the frame's ``seen``. weights: (6, H, W), the linear map itself.
+    """
+
+    method: str
+    target: ClassTarget
+    kind: str  # "inherent" or "post_hoc"
+    evidence: Residual | None = None
+    map: NDArray[np.float32] | None = None
+    pictures: tuple[Picture, ...] = ()
+    weights: Array | None = None
+
+    def picture(self, kind: str) -> Picture:
+        """The picture of one kind; KeyError if it was not asked for."""
+        for picture in self.pictures:
+            if picture.kind == kind:
+                return picture
+        raise KeyError(f"no picture {kind!r} in this reply; it has {[picture.kind for picture in self.pictures]}")
+
+    def _repr_png_(self) -> bytes | None:
+        """A notebook shows the first picture."""
+        return self.pictures[0].png if self.pictures else None
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds by stage; stages that serve a whole batch count in full for each of its items."""
+
+    decode_seconds: float = 0.0
+    forward_seconds: float = 0.0
+    explain_seconds: float = 0.0
+    render_seconds: float = 0.0
+    total_seconds: float = 0.0
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A prediction and its reasons. ``receipt`` holds what it takes to compute it again."""
+
+    predictions: tuple[Prediction, ...]
+    probability_kind: str  # "softmax" or "sigmoid"
+    frame: InputFrame
+    explanations: tuple[Explanation, ...] = ()
+    receipt: dict[str, object] = field(default_factory=dict)
+    timings: Timings = Timings()
+    request_id: str = ""
+
+    @property
+    def explanation(self) -> Explanation:
+        """The first explanation."""
+        if not self.explanations:
+            raise LookupError("this reply has no explanation: it came from predict")
+        return self.explanations[0]
+
+    def as_dict(self) -> dict[str, object]:
+        """All but maps, weights and pictures, as JSON can hold it; of those, the shapes and kinds."""
+        return {
+            "predictions": [asdict(prediction) for prediction in self.predictions],
+            "probability_kind": self.probability_kind,
+            "explanations": [
+                {
+                    "method": explanation.method,
+                    "target": asdict(explanation.target),
+                    "kind": explanation.kind,
+                    "evidence": explanation.evidence
+                    and asdict(explanation.evidence) | {"relative_residual": explanation.evidence.relative},
+                    "map_shape": None if explanation.map is None else list(explanation.map.shape),
+                    "pictures": [picture.kind for picture in explanation.pictures],
+                }
+                for explanation in self.explanations
+            ],
+            "frame": asdict(self.frame),
+            "receipt": self.receipt,
+            "timings": asdict(self.timings),
+            "request_id": self.request_id,
+        }
+
+    def save(self, folder: Path | str, stem: str) -> list[Path]:
+        """Writes ``STEM.json``, and for each explanation its pictures (.png), map and weights (.npy); the paths."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [folder / f"{stem}.json"]
+        written[0].write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        for explanation in self.explanations:
+            name = re.sub(r"[^A-Za-z0-9_-]+", "_", f"{explanation.target}-{explanation.method}")
+            for picture in explanation.pictures:
+                written.append(folder / f"{stem}.{name}.{picture.kind}.png")
+                written[-1].write_bytes(picture.png)
+            for kind, array in (("map", explanation.map), ("weights", explanation.weights)):
+                if array is not None:
+                    written.append(folder / f"{stem}.{name}.{kind}.npy")
+                    np.save(written[-1], array)
+        return written
+
+    def _repr_png_(self) -> bytes | None:
+        """A notebook shows the first explanation's first picture."""
+        return self.explanations[0]._repr_png_() if self.explanations else None

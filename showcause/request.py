@@ -1,0 +1,239 @@
+"""Requests, read and checked: from protobuf messages to a ``Job`` that the worker can do. Imports no torch.
+
+Everything that can be wrong with a request and does not need the photo or the forward pass is found here, so that a
+bad request costs nothing and names its field.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from showcause.errors import FailedPrecondition, InvalidArgument, NotFound
+from showcause.image import NAMED_FORMATS
+from showcause.manifest import Manifest
+from showcause.reply import Rectangle
+from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
+from showcause.wire import DTYPES, PICTURE_KIND_NUMBERS, name_of
+
+MOST_TARGETS = 16  # classes in one request
+MOST_MAP_SIDE = 4096  # pixels
+DEFAULT_PREDICTIONS = 5
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k strongest classes: known after the forward pass."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class MapWish:
+    """dtype of the raw map and its size (width, height), None for the method's native grid."""
+
+    dtype: np.dtype[np.generic]
+    size: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Input:
+    """Encoded photo bytes, or a tensor (3, H, W) that is ready for the network; region in photo pixels."""
+
+    image: bytes = b""
+    tensor: NDArray[np.float32] | None = None
+    region: Rectangle | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checked request. ``methods`` is empty where only a prediction is wanted.
+
+    targets: class indices and top-k's, in the order asked. methods: messages of the ``Method`` oneof by field name,
+    as sent; the methods themselves fill in the defaults.
+    """
+
+    input: Input
+    targets: tuple[int | TopK, ...]
+    methods: dict[str, method_pb2.Method]
+    map: MapWish | None
+    pictures: tuple[str, ...]
+    prediction_count: int
+
+    @property
+    def target_count(self) -> int:
+        """How many classes will be explained."""
+        if not self.methods:
+            return 0
+        return sum(target.count if isinstance(target, TopK) else 1 for target in self.targets)
+
+
+def read_explain(data: bytes, manifest: Manifest) -> Job:
+    """A serialised ExplainRequest -> Job; raises InvalidArgument, NotFound or FailedPrecondition."""
+    try:
+        request = service_pb2.ExplainRequest.FromString(data)
+    except DecodeError as error:
+        raise InvalidArgument("REQUEST_MALFORMED", "the bytes are no showcause.v1.ExplainRequest") from error
+    wishes = request.output
+    return Job(
+        input=_read_input(request.input, manifest),
+        targets=_read_targets(request, manifest),
+        methods=_read_methods(request, manifest),
+        map=_read_map(request, manifest),
+        pictures=_read_pictures(wishes),
+        prediction_count=_read_count(request.prediction_count, manifest),
+    )
+
+
+def read_predict(data: bytes, manifest: Manifest) -> Job:
+    """A serialised PredictRequest -> Job; raises InvalidArgument."""
+    try:
+        request = service_pb2.PredictRequest.FromString(data)
+    except DecodeError as error:
+        raise InvalidArgument("REQUEST_MALFORMED", "the bytes are no showcause.v1.PredictRequest") from error
+    return Job(
+        input=_read_input(request.input, manifest),
+        targets=(),
+        methods={},
+        map=None,
+        pictures=(),
+        prediction_count=_read_count(request.prediction_count, manifest),
+    )
+
+
+def _read_input(message: input_pb2.Input, manifest: Manifest) -> Input:
+    region = None
+    if message.HasField("region"):
+        region = Rectangle(message.region.x_min, message.region.y_min, message.region.x_max, message.region.y_max)
+    if message.WhichOneof("data") == "tensor":
+        if region is not None:
+            raise InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed with a tensor", field="input.region")
+        return Input(tensor=_read_tensor(message.tensor, manifest))
+    if not message.image:
+        raise InvalidArgument(
+            "INPUT_MISSING",
+            "the photo is missing or has zero bytes",
+            field="input.image",
+            allowed=f"{NAMED_FORMATS} bytes, or a tensor in input.tensor",
+        )
+    return Input(image=message.image, region=region)
+
+
+def _read_tensor(message: input_pb2.Tensor, manifest: Manifest) -> NDArray[np.float32]:
+    wanted = (3, manifest.input.height, manifest.input.width)
+    allowed = f"float32 of shape {wanted}, RGB in 0..1"
+    if message.dtype not in (input_pb2.DTYPE_UNSPECIFIED, input_pb2.DTYPE_FLOAT32):
+        raise _bad("input.tensor.dtype", input_pb2.Dtype.Name(message.dtype), allowed)
+    if tuple(message.shape) != wanted:
+        raise _bad("input.tensor.shape", list(message.shape), allowed)
+    if len(message.data) != 4 * int(np.prod(wanted)):
+        raise _bad("input.tensor.data", f"{len(message.data)} bytes", f"{4 * int(np.prod(wanted))} bytes")
+    values = np.frombuffer(message.data, "<f4").reshape(wanted).astype(np.float32)  # a copy that may be written to
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        raise _bad("input.tensor.data", f"values from {values.min()} to {values.max()}", allowed)
+    return values
+
+
+def _read_targets(request: service_pb2.ExplainRequest, manifest: Manifest) -> tuple[int | TopK, ...]:
+    targets: list[int | TopK] = []
+    classes = len(manifest.labels)
+    for position, target in enumerate(request.targets):
+        field = f"targets[{position}]"
+        match target.WhichOneof("target"):
+            case "class_index":
+                if not 0 <= target.class_index < classes:
+                    raise _bad(f"{field}.class_index", target.class_index, f"0 to {classes - 1}")
+                targets.append(target.class_index)
+            case "label":
+                if target.label not in manifest.labels:
+                    raise NotFound(
+                        "LABEL_NOT_FOUND",
+                        f"model {manifest.name} has no such label",
+                        field=f"{field}.label",
+                        value=target.label,
+                        allowed=_listed(manifest.labels),
+                    )
+                targets.append(manifest.labels.index(target.label))
+            case "top_k":
+                most = min(MOST_TARGETS, classes)
+                if not 1 <= target.top_k <= most:
+                    raise _bad(f"{field}.top_k", target.top_k, f"1 to {most}")
+                targets.append(TopK(target.top_k))
+            case "neuron":
+                raise FailedPrecondition(
+                    "METHOD_NOT_AVAILABLE",
+                    f"model {manifest.name} explains classes, not neurons",
+                    field=f"{field}.neuron",
+                    allowed="class_index, label or top_k",
+                )
+            case _:
+                raise _bad(field, "an empty target", "class_index, label or top_k")
+    count = sum(target.count if isinstance(target, TopK) else 1 for target in targets)
+    if count > MOST_TARGETS:
+        raise _bad("targets", f"{count} classes", f"at most {MOST_TARGETS} classes together")
+    return tuple(targets) or (TopK(1),)
+
+
+def _read_methods(request: service_pb2.ExplainRequest, manifest: Manifest) -> dict[str, method_pb2.Method]:
+    methods: dict[str, method_pb2.Method] = {}
+    for position, method in enumerate(request.methods):
+        field, name = f"methods[{position}]", method.WhichOneof("method")
+        if name is None:
+            raise _bad(field, "an empty method", _listed(manifest.methods))
+        if name not in manifest.methods:
+            raise FailedPrecondition(
+                "METHOD_NOT_AVAILABLE",
+                f"model {manifest.name} does not answer this method",
+                field=field,
+                value=name,
+                allowed=_listed(manifest.methods),
+            )
+        if name in methods:
+            raise _bad(field, name, "each method at most once")
+        methods[name] = method
+    if methods:
+        return methods
+    default = method_pb2.Method()
+    getattr(default, manifest.methods[0]).SetInParent()
+    return {manifest.methods[0]: default}
+
+
+def _read_map(request: service_pb2.ExplainRequest, manifest: Manifest) -> MapWish | None:
+    if not request.HasField("output"):
+        return MapWish(np.dtype("<f4"), None)
+    if request.output.HasField("box"):
+        raise FailedPrecondition(
+            "METHOD_NOT_AVAILABLE", f"no method of model {manifest.name} gives boxes", field="output.box"
+        )
+    if not request.output.HasField("map"):
+        return None
+    wish = request.output.map
+    if wish.dtype not in DTYPES:
+        raise _bad("output.map.dtype", wish.dtype, "DTYPE_FLOAT32, DTYPE_FLOAT16 or DTYPE_UINT8")
+    if (wish.width == 0) != (wish.height == 0) or max(wish.width, wish.height) > MOST_MAP_SIDE:
+        allowed = f"both from 1 to {MOST_MAP_SIDE}, or both 0 for the native grid"
+        raise _bad("output.map", f"width {wish.width}, height {wish.height}", allowed)
+    return MapWish(DTYPES[wish.dtype], (wish.width, wish.height) if wish.width else None)
+
+
+def _read_pictures(output: explanation_pb2.OutputOptions) -> tuple[str, ...]:
+    names = tuple(name_of(PICTURE_KIND_NUMBERS, kind) for kind in output.pictures)
+    if "" in names or len(set(names)) != len(names):
+        raise _bad("output.pictures", list(output.pictures), "HEAT_MAP, OVERLAY and COLOR, each at most once")
+    return names
+
+
+def _read_count(count: int, manifest: Manifest) -> int:
+    classes = len(manifest.labels)
+    if not 0 <= count <= classes:
+        raise _bad("prediction_count", count, f"1 to {classes}, or 0 for the default")
+    return count or min(DEFAULT_PREDICTIONS, classes)
+
+
+def _bad(field: str, value: object, allowed: str) -> InvalidArgument:
+    return InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field=field, value=value, allowed=allowed)
+
+
+def _listed(names: tuple[str, ...], most: int = 40) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

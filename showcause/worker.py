@@ -1,0 +1,250 @@
+"""Where a photo becomes an explanation: the whole path, from a batch of requests to a batch of replies.
+
+Items of a batch may differ in everything: predict or explain, targets, methods, outputs. An item that fails, fails
+alone. Nothing here is shared between calls, so that threads may call it side by side.
+"""
+
+import hashlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import showcause
+from showcause import render, reply
+from showcause.errors import DeadlineExceeded, ShowcauseError, internal
+from showcause.image import Limits, decode, frame_of, to_input
+from showcause.methods import METHODS, Ask, Attribution
+from showcause.model import Model
+from showcause.nets.base import Forward
+from showcause.request import Job, TopK, read_explain, read_predict
+from showcause.v1 import method_pb2, model_pb2, service_pb2
+from showcause.wire import (
+    PREPROCESSING_NUMBERS,
+    PROBABILITY_KIND_NUMBERS,
+    explanation_message,
+    frame_message,
+    prediction_message,
+    rectangle_message,
+    seal,
+)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+OPERATIONS = {"explain": read_explain, "predict": read_predict}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as the engine hands it over.
+
+    request: a serialised ExplainRequest or PredictRequest. deadline: seconds since the epoch after which nobody waits
+    any more. request_id: for the log.
+    """
+
+    operation: str
+    request: bytes
+    deadline: float | None = None
+    request_id: str = ""
+
+
+@dataclass
+class Item:
+    """One call on its way through ``explain``."""
+
+    call: Call
+    job: Job
+    methods: dict[str, method_pb2.Method]  # settled
+    photo: Image.Image
+    frame: reply.InputFrame
+    rgb: torch.Tensor
+    logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    targets: list[int] = field(default_factory=list)
+    found: dict[tuple[int, str], Attribution] = field(default_factory=dict)  # by class index and method
+    failure: ShowcauseError | None = None
+
+
+def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> list[bytes]:
+    """A batch of calls -> their envelopes (``showcause.wire.seal``), in order."""
+    clock = _Clock(len(calls))
+    prepared = [_guarded(call, _prepare, model, call, limits) for call in calls]
+    clock.lap("decode_seconds")
+    items = [item for item in prepared if isinstance(item, Item)]
+    # Items with equally many targets share one forward pass: those without any need no gradient, and a backward pass
+    # costs the whole batch, so that an item with ten targets is better off among its like.
+    for count in sorted({item.job.target_count for item in items}):
+        _compute(model, [item for item in items if item.job.target_count == count], clock)
+    answered = [
+        _guarded(item.call, _answer, model, item, clock) if isinstance(item, Item) else item for item in prepared
+    ]
+    return [seal(outcome) for outcome in answered]
+
+
+def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
+    """One forward pass for the whole group, then the methods; what fails here fails for the group."""
+    try:
+        batch = torch.stack([item.rgb for item in group]).to(model.device)
+        forward = model.net.run(batch, explain=group[0].job.target_count > 0)
+        _take_logits(group, forward)
+        clock.lap("forward_seconds")
+        _attribute(group, forward)
+        clock.lap("explain_seconds")
+    except Exception:
+        log.exception("a batch of %d requests failed", len(group))
+        for item in group:
+            item.failure = internal(item.call.request_id)
+
+
+def _prepare(model: Model, call: Call, limits: Limits) -> Item:
+    """Reads the request and the photo; everything that can be wrong with either is found here."""
+    if call.deadline is not None and time.time() > call.deadline:
+        raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed while the request waited for a worker")
+    job = OPERATIONS[call.operation](call.request, model.manifest)
+    methods = {
+        name: METHODS[name].settle(method, f"methods[{position}]")
+        for position, (name, method) in enumerate(job.methods.items())
+    }
+    spec = model.manifest.input
+    tensor = job.input.tensor
+    if tensor is not None:
+        whole = reply.Rectangle(0.0, 0.0, float(spec.width), float(spec.height))
+        frame = reply.InputFrame(0, 0, whole, spec.width, spec.height, spec.preprocessing)
+        pixels = np.rint(tensor.transpose(1, 2, 0) * 255).astype(np.uint8)
+        return Item(call, job, methods, Image.fromarray(pixels), frame, torch.from_numpy(tensor))
+    photo = decode(job.input.image, limits)
+    frame = frame_of(photo.size, job.input.region, spec)
+    return Item(call, job, methods, photo, frame, torch.from_numpy(to_input(photo, frame)))
+
+
+def _take_logits(group: list[Item], forward: Forward) -> None:
+    """Gives every item its logits and resolves its targets to class indices, each once, in the order asked."""
+    for item, logits in zip(group, forward.logits.float().cpu(), strict=True):
+        item.logits = logits
+        if not item.methods:
+            continue
+        strongest = logits.argsort(descending=True, stable=True).tolist()
+        wanted: Iterable[list[int]] = (
+            strongest[: target.count] if isinstance(target, TopK) else [target] for target in item.job.targets
+        )
+        item.targets = list(dict.fromkeys(index for some in wanted for index in some))
+
+
+def _attribute(group: list[Item], forward: Forward) -> None:
+    """Runs every method that the group's items ask for, once for all of them."""
+    asks: dict[str, list[Ask]] = defaultdict(list)
+    for row, item in enumerate(group):
+        for name, parameters in item.methods.items():
+            asks[name] += [Ask(row, target, parameters) for target in item.targets]
+    for name, wanted in asks.items():
+        for ask, attribution in zip(wanted, METHODS[name].explain(forward, wanted), strict=True):
+            group[ask.row].found[ask.target, name] = attribution
+
+
+def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainResponse:
+    """Draws and writes one item's reply. A PredictResponse is, on the wire, one without explanations."""
+    if item.failure is not None:
+        raise item.failure
+    began = time.perf_counter()
+    explanations = [
+        explanation_message(_explanation(model, item, target, name), item.job.map.dtype if item.job.map else None)
+        for target in item.targets
+        for name in item.methods
+    ]
+    return service_pb2.ExplainResponse(
+        predictions=[prediction_message(prediction) for prediction in _predictions(model, item)],
+        probability_kind=PROBABILITY_KIND_NUMBERS[model.manifest.probability],
+        frame=frame_message(item.frame),
+        receipt=_receipt(model, item),
+        timings=clock.timings(render_seconds=time.perf_counter() - began),
+        explanations=explanations,
+    )
+
+
+def _explanation(model: Model, item: Item, target: int, method: str) -> reply.Explanation:
+    found, job = item.found[target, method], item.job
+    return reply.Explanation(
+        method=method,
+        target=reply.ClassTarget(target, model.manifest.labels[target]),
+        kind=reply.METHOD_KINDS[method],
+        evidence=found.evidence,
+        map=_raw_map(found, job),
+        pictures=tuple(render.draw(kind, found.map, item.frame, item.photo, found.color) for kind in job.pictures),
+        weights=found.weights,
+    )
+
+
+def _raw_map(attribution: Attribution, job: Job) -> NDArray[np.float32] | None:
+    if job.map is None:
+        return None
+    return render.resized(attribution.map, job.map.size) if job.map.size else attribution.map
+
+
+def _predictions(model: Model, item: Item) -> list[reply.Prediction]:
+    logits = item.logits.double()
+    probabilities = logits.sigmoid() if model.manifest.probability == "sigmoid" else logits.softmax(0)
+    strongest = logits.argsort(descending=True, stable=True)[: item.job.prediction_count].tolist()
+    return [
+        reply.Prediction(index, model.manifest.labels[index], float(logits[index]), float(probabilities[index]))
+        for index in strongest
+    ]
+
+
+def _receipt(model: Model, item: Item) -> model_pb2.Receipt:
+    manifest, sent = model.manifest, item.job.input
+    data = sent.image if sent.tensor is None else sent.tensor.tobytes()
+    receipt = model_pb2.Receipt(
+        model=manifest.name,
+        version=manifest.version,
+        weights_sha256=manifest.weights_sha256,
+        input_sha256=hashlib.sha256(data).hexdigest(),
+        preprocessing=PREPROCESSING_NUMBERS[manifest.input.preprocessing],
+        input_width=manifest.input.width,
+        input_height=manifest.input.height,
+        methods=[
+            model_pb2.MethodReceipt(method=parameters, method_version=METHODS[name].version)
+            for name, parameters in item.methods.items()
+        ],
+        showcause_version=showcause.__version__,
+        runtime="torch",
+        runtime_version=torch.__version__,
+        device=str(model.device),
+        compute_dtype="float32",
+    )
+    if sent.region is not None:
+        receipt.region.CopyFrom(rectangle_message(sent.region))
+    return receipt
+
+
+def _guarded(call: Call, step: Callable[..., T], *arguments: object) -> T | ShowcauseError:
+    """The step's result, or its error: ours as it is, any other logged and made INTERNAL."""
+    try:
+        return step(*arguments)
+    except ShowcauseError as error:
+        return error
+    except Exception:
+        log.exception("request %s failed", call.request_id)
+        return internal(call.request_id)
+
+
+class _Clock:
+    """Adds up the time between laps, by stage."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size, self.last = batch_size, time.perf_counter()
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] += now - self.last
+        self.last = now
+
+    def timings(self, render_seconds: float) -> model_pb2.Timings:
+        return model_pb2.Timings(**self.seconds, render_seconds=render_seconds, batch_size=self.batch_size)

@@ -1,0 +1,54 @@
+"""Shared by all tests: photos, the shipped model, requests, and the GPU rule."""
+
+import io
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from showcause.model import Model, load
+from showcause.paths import top_level
+
+SHIPPED = top_level("model_store") / "animals-bcos"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+def jpeg(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **({"quality": 92} | options))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def chelsea() -> Image.Image:
+    """A cat, 451 x 300."""
+    return Image.fromarray(skimage.data.chelsea())
+
+
+@pytest.fixture(scope="session")
+def photo(chelsea: Image.Image) -> bytes:
+    return jpeg(chelsea)
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[bytes]:
+    """Different photos of different sizes."""
+    names = ("chelsea", "astronaut", "coffee", "rocket")
+    return [jpeg(Image.fromarray(getattr(skimage.data, name)())) for name in names]
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Path:
+    """The shipped model's folder."""
+    return SHIPPED
+
+
+@pytest.fixture(scope="session")
+def model(shipped: Path) -> Model:
+    return load(shipped)
