@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 run: $(VENV)/.installed ## Start the service, explain a sample photo, show the answer, stop
-	$(BIN)/python -m showcause.demo
+	$(BIN)/python clients/demo.py
 
 test: check ## Everything that CI checks
 	$(BIN)/python -m pytest

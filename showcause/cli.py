@@ -15,7 +15,8 @@ from showcause.paths import top_level
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand; 0 on success, 1 on failure, 2 for wrong arguments."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("showcause").setLevel(logging.INFO)
     parser = argparse.ArgumentParser(prog="showcause", description="Image classifiers that show cause.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

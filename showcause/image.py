@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from showcause.errors import InvalidArgument
 from showcause.reply import InputFrame, Rectangle
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 NAMED_FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})  # 8 bits a channel or fewer
 
@@ -53,7 +53,7 @@ def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -
                 value=f"{width}x{height}",
                 allowed=f"at most {limits.image_pixels} pixels",
             )
-        # MPO is how some phones write a JPEG: the photo first, previews after it.
+        # MPO is how some phones write a JPEG: the photo first, then previews. Pillow opens it as a JPEG.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise _undecodable("the file holds several frames", f"{getattr(image, 'n_frames', 1)} frames", field)
         if image.mode not in MODES:

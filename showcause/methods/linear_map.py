@@ -59,14 +59,14 @@ def explain(forward: Forward, asks: Sequence[Ask]) -> list[Attribution]:
         targets = torch.tensor([asks[index].target for index in indices])
         weights = linear_map(forward, rows, targets, keep_graph=number + 1 < len(rounds))
         inputs = forward.x.detach()[rows]
-        contributions = (weights.double() * inputs).sum(1).cpu()  # [n,H,W]; double, so that the sum is exact
+        contributions = (weights * inputs).sum(1).cpu()  # [n,H,W]
         scores = forward.logits[rows, targets].double().cpu()
         for position, index in enumerate(indices):
             parameters = asks[index].parameters.linear_map
             w = weights[position].float().cpu()
             found[index] = Attribution(
                 map=contributions[position].float().numpy(),
-                evidence=Residual(float(contributions[position].sum()), forward.bias, float(scores[position])),
+                evidence=Residual(float(contributions[position].double().sum()), forward.bias, float(scores[position])),
                 weights=w.numpy() if parameters.include_weights else None,
                 color=_Painter(w, contributions[position].float(), parameters),
             )

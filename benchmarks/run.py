@@ -1,0 +1,243 @@
+"""`make bench`: this project beside what people would use instead, as ratios within one run.
+
+Contestants take turns, so that a noisy machine disturbs all of them alike; a ratio is the median over rounds of the
+ratio within a round, with the middle half of the rounds beside it. Absolute times belong to the machine that is named.
+"""
+
+import argparse
+import io
+import json
+import os
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import networks
+import skimage.data
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from showcause import Client, __version__
+from showcause.client.calls import explain_request, predict_request
+from showcause.layers.bcos import add_inverse
+from showcause.methods import Ask, linear_map
+from showcause.model import load
+from showcause.paths import top_level
+from showcause.v1 import method_pb2
+from showcause.worker import Call, explain
+
+RESULTS = Path(__file__).parent / "results"
+SIDE, BATCH = 224, 8
+Times = dict[str, list[float]]  # seconds, by contestant, one entry a round
+console = Console()
+
+
+def take_turns(contestants: dict[str, Callable[[], object]], rounds: int, title: str) -> Times:
+    """Each contestant once a round, after one unmeasured round."""
+    times: Times = {name: [] for name in contestants}
+    for number in track(range(rounds + 1), description=title, console=console):
+        for name, run in contestants.items():
+            began = time.perf_counter()
+            run()
+            if number:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
+def ratio(times: Times, one: str, other: str, each: float = 1.0) -> dict[str, float]:
+    """How many times as long ``one`` takes as ``other``, times ``each``: median and quartiles over the rounds."""
+    ratios = [each * a / b for a, b in zip(times[one], times[other], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {"median": middle, "low": low, "high": high}
+
+
+def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Times]:
+    """ResNet-18, from tensors: what the B-cos factor costs, what W costs, and the authors' way."""
+    torch.manual_seed(1)
+    batch = torch.rand(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    plain, ours = networks.ordinary(), networks.bcos(batch)
+    theirs = networks.official(ours)
+    settled = linear_map.settle(method_pb2.Method(), "")
+
+    @torch.inference_mode()
+    def run_plain(x: torch.Tensor) -> None:
+        plain(x)
+
+    def run_explain(x: torch.Tensor) -> None:
+        forward = ours.run(x, explain=True)
+        linear_map.linear_map(forward, torch.arange(len(x)), forward.logits.argmax(1))
+
+    def run_colors(x: torch.Tensor) -> None:
+        forward = ours.run(x, explain=True)
+        targets = forward.logits.argmax(1).tolist()
+        for found in linear_map.explain(forward, [Ask(row, target, settled) for row, target in enumerate(targets)]):
+            found.color()
+
+    def run_official(x: torch.Tensor) -> None:
+        for one in x.split(1):
+            theirs.explain(add_inverse(one).requires_grad_())
+
+    contestants: dict[str, Callable[[], object]] = {}
+    for size in (1, BATCH):
+        x = batch[:size]
+        contestants |= {
+            f"ordinary predict, {size}": lambda x=x: run_plain(x),
+            f"B-cos predict, {size}": lambda x=x: ours.run(x, explain=False),
+            f"B-cos predict + W, {size}": lambda x=x: run_explain(x),
+            f"B-cos predict + W + color picture, {size}": lambda x=x: run_colors(x),
+            f"the authors' explain, one by one, {size}": lambda x=x: run_official(x),
+        }
+    times = take_turns(contestants, rounds, "bare networks")
+    rows = []
+    for size in (1, BATCH):
+        where = f"batch {size}"
+        rows += [
+            (f"B-cos predict / ordinary predict, {where}",
+             ratio(times, f"B-cos predict, {size}", f"ordinary predict, {size}")),
+            (f"B-cos explain / B-cos predict, {where}",
+             ratio(times, f"B-cos predict + W, {size}", f"B-cos predict, {size}")),
+            (f"the authors' explain loop / ours with the same outputs, {where}",
+             ratio(times, f"the authors' explain, one by one, {size}", f"B-cos predict + W + color picture, {size}")),
+        ]  # fmt: skip
+    one_by_one = ratio(times, "B-cos predict + W, 1", f"B-cos predict + W, {BATCH}", each=BATCH)
+    rows.append((f"{BATCH} x explain at batch 1 / explain at batch {BATCH}", one_by_one))
+    return rows, times
+
+
+def served(rounds: int, requests: int) -> tuple[list[tuple[str, dict[str, float]]], Times, dict[str, float]]:
+    """The shipped model from JPEG bytes: ``worker.explain`` in this process, and the service with 1 and 8 callers."""
+    buffer = io.BytesIO()
+    Image.fromarray(skimage.data.chelsea()).save(buffer, "JPEG", quality=92)
+    photo = buffer.getvalue()
+    wishes = {"explain": {"pictures": ["overlay"], "map_dtype": "float16"}, "predict": {}}
+    messages = {
+        "explain": explain_request(photo, **wishes["explain"]).SerializeToString(),
+        "predict": predict_request(photo).SerializeToString(),
+    }
+    model = load(top_level("model_store") / "animals-bcos")
+    process, address = start_service()
+    try:
+        clients = [Client(address) for _ in range(BATCH)]
+
+        def ask(operation: str, callers: int) -> None:
+            def run(client: Client) -> None:
+                for _ in range(requests // callers):
+                    getattr(client, operation)(photo, **wishes[operation])
+
+            with ThreadPoolExecutor(callers) as pool:
+                list(pool.map(run, clients[:callers]))
+
+        def bare(operation: str, batch: int) -> None:
+            for _ in range(requests // batch):
+                explain(model, [Call(operation, messages[operation])] * batch)
+
+        contestants: dict[str, Callable[[], object]] = {}
+        for operation in ("predict", "explain"):
+            for many in (1, BATCH):
+                contestants[f"bare {operation}, batch {many}"] = lambda o=operation, n=many: bare(o, n)
+                contestants[f"served {operation}, {many} callers"] = lambda o=operation, n=many: ask(o, n)
+        times = take_turns(contestants, rounds, "the service")
+        memory = memory_of(process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    rows = [
+        (f"throughput served / bare: {operation}, {many} callers, batch up to {many}",
+         ratio(times, f"bare {operation}, batch {many}", f"served {operation}, {many} callers"))
+        for operation in ("predict", "explain")
+        for many in (1, BATCH)
+    ]  # fmt: skip
+    rows.append(
+        (f"served explain / served predict, {BATCH} callers",
+         ratio(times, f"served explain, {BATCH} callers", f"served predict, {BATCH} callers"))
+    )  # fmt: skip
+    per_request = {name: [value / requests for value in values] for name, values in times.items()}
+    return rows, per_request, memory
+
+
+def start_service() -> tuple[subprocess.Popen[str], str]:
+    """``showcause serve`` on free ports, and its gRPC address."""
+    ports = ("--grpc-port", "0", "--rest-port", "0", "--metrics-port", "0")
+    command = [sys.executable, "-m", "showcause.cli", "serve", *ports]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if match := re.search(r"serving gRPC on (\S+),", line):
+            return process, match.group(1)
+    raise SystemExit("the service did not start; its message stands above")
+
+
+def memory_of(pid: int) -> dict[str, float]:
+    """Resident MB of the gateway and of every process below it."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 3) for line in listing.splitlines()]
+    found, pending = {}, [(pid, "gateway")]
+    while pending:
+        parent, name = pending.pop()
+        for own, above, rss, command in rows:
+            if int(own) == parent:
+                found[name] = int(rss) / 1024
+            if int(above) == parent:
+                pending.append((int(own), "JVM" if "ModelServer" in command else f"worker {own}"))
+    return found
+
+
+def cpu_name() -> str:
+    """The processor, where Linux tells."""
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", path.read_text()) if path.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="how often each contestant runs (%(default)s)")
+    parser.add_argument("--requests", type=int, default=32, help="requests a round to the service (%(default)s)")
+    options = parser.parse_args()
+
+    network_rows, network_times = bare_networks(options.rounds)
+    service_rows, service_times, memory = served(options.rounds, options.requests)
+    machine = f"{cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
+
+    table = Table(title=machine)
+    for heading in ("ratio", "median", "middle half"):
+        table.add_column(heading)
+    for name, found in [*network_rows, *service_rows]:
+        table.add_row(name, f"{found['median']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}")
+    console.print(table)
+    absolute = Table(title="median milliseconds")
+    absolute.add_column("what")
+    absolute.add_column("ms", justify="right")
+    for name, values in {**network_times, **service_times}.items():
+        absolute.add_row(name, f"{1000 * statistics.median(values):.1f}")
+    console.print(absolute)
+    console.print("resident memory: " + ", ".join(f"{name} {size:.0f} MB" for name, size in memory.items()))
+
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{date.today().isoformat()}-{__version__}.json"
+    medians = {name: statistics.median(values) for name, values in {**network_times, **service_times}.items()}
+    record = {
+        "machine": machine,
+        "showcause": __version__,
+        "rounds": options.rounds,
+        "ratios": dict([*network_rows, *service_rows]),
+        "median_seconds": medians,
+        "resident_mb": memory,
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    console.print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

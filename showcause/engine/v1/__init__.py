@@ -1,0 +1,1 @@
+"""Stubs of the engine's messages, generated from protos/ by `make protos`."""

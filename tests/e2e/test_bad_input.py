@@ -1,0 +1,209 @@
+"""A table of bad requests: over gRPC and REST the same error, with field, value and what is allowed."""
+
+import base64
+
+import httpx
+import pytest
+from google.protobuf import json_format
+
+from showcause.client.calls import explain_request
+from showcause.errors import ShowcauseError, from_rpc_error
+from showcause.v1 import service_pb2
+from showcause.v1.service_pb2_grpc import ExplanationServiceStub
+from tests.test_image import huge_png
+
+grpc = pytest.importorskip("grpc")
+
+
+def photo_instead(data: bytes):
+    def change(request: service_pb2.ExplainRequest) -> None:
+        request.input.image = data
+
+    return change
+
+
+def cut_photo(request: service_pb2.ExplainRequest) -> None:
+    request.input.image = request.input.image[:3000]
+
+
+def no_input(request: service_pb2.ExplainRequest) -> None:
+    request.ClearField("input")
+
+
+def merged(text: str):
+    def change(request: service_pb2.ExplainRequest) -> None:
+        json_format.Parse(text, request)
+
+    return change
+
+
+# name: (what is done to a good request, code, reason, field, part of what is allowed)
+CASES = {
+    "not an image": (photo_instead(b"GIF? no."), "INVALID_ARGUMENT", "IMAGE_NOT_DECODABLE", "input.image", "JPEG"),
+    "cut off": (cut_photo, "INVALID_ARGUMENT", "IMAGE_NOT_DECODABLE", "input.image", "whole"),
+    "no bytes": (photo_instead(b""), "INVALID_ARGUMENT", "INPUT_MISSING", "input.image", "JPEG"),
+    "no input": (no_input, "INVALID_ARGUMENT", "INPUT_MISSING", "input.image", "tensor"),
+    "too many bytes": (
+        photo_instead(bytes(3_000_001)), "INVALID_ARGUMENT", "INPUT_TOO_LARGE", "input.image", "at most 3000000 bytes"
+    ),
+    "20000 x 20000 pixels": (
+        photo_instead(huge_png(20000, 20000)), "INVALID_ARGUMENT", "INPUT_TOO_LARGE", "input.image", "50000000 pixels"
+    ),
+    "unknown version": (merged('{"version": "9.9"}'), "NOT_FOUND", "MODEL_NOT_FOUND", "version", "1.0"),
+    "unknown label": (
+        merged('{"targets": [{"label": "unicorn"}]}'), "NOT_FOUND", "LABEL_NOT_FOUND", "targets[0].label", "zebra"
+    ),
+    "class index 30": (
+        merged('{"targets": [{"class_index": 1}, {"class_index": 30}]}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "targets[1].class_index", "0 to 29",
+    ),
+    "class index -1": (
+        merged('{"targets": [{"class_index": -1}]}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "targets[0].class_index", "0 to 29",
+    ),
+    "top 0": (merged('{"targets": [{"top_k": 0}]}'), "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE",
+              "targets[0].top_k", "1 to 16"),
+    "too many targets": (
+        merged('{"targets": [{"top_k": 16}, {"class_index": 1}]}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "targets", "at most 16",
+    ),
+    "neuron": (
+        merged('{"targets": [{"neuron": {"layer": "features.0"}}]}'),
+        "FAILED_PRECONDITION", "METHOD_NOT_AVAILABLE", "targets[0].neuron", "class_index",
+    ),
+    "method of another kind": (
+        merged('{"methods": [{"grad_cam": {}}]}'),
+        "FAILED_PRECONDITION", "METHOD_NOT_AVAILABLE", "methods[0]", "linear_map",
+    ),
+    "empty method": (merged('{"methods": [{}]}'), "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "methods[0]", "linear"),
+    "method twice": (
+        merged('{"methods": [{"linear_map": {}}, {"linear_map": {}}]}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "methods[1]", "once",
+    ),
+    "even smoothing": (
+        merged('{"methods": [{"linear_map": {"smoothing_px": 4}}]}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "methods[0].linear_map.smoothing_px", "odd",
+    ),
+    "region beside the photo": (
+        merged('{"input": {"region": {"x_min": 900, "x_max": 950, "y_max": 10}}}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "input.region", "0..451",
+    ),
+    "100 predictions": (
+        merged('{"prediction_count": 100}'), "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "prediction_count", "1 to 30"
+    ),
+    "half a map size": (
+        merged('{"output": {"map": {"width": 5}}}'), "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "output.map", "both"
+    ),
+    "picture twice": (
+        merged('{"output": {"pictures": ["PICTURE_KIND_COLOR", "PICTURE_KIND_COLOR"]}}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "output.pictures", "once",
+    ),
+    "box": (merged('{"output": {"box": {}}}'), "FAILED_PRECONDITION", "METHOD_NOT_AVAILABLE", "output.box", ""),
+    "tensor of another shape": (
+        merged('{"input": {"tensor": {"shape": [3, 2, 2], "data": ""}}}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "input.tensor.shape", "(3, ",
+    ),
+}  # fmt: skip
+STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "FAILED_PRECONDITION": 400}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_request_over_grpc_and_rest(name, service, client, photo):
+    change, code, reason, field, allowed = CASES[name]
+    request = explain_request(photo, model="animals-bcos")
+    change(request)
+
+    with grpc.insecure_channel(service.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        ExplanationServiceStub(channel).Explain(request, timeout=60)
+    assert caught.value.code().name == code
+    error: ShowcauseError = from_rpc_error(caught.value)
+    assert (error.code_name, error.reason, error.field) == (code, reason, field)
+    assert allowed in error.allowed
+    assert error.field in error.message
+
+    body = json_format.MessageToDict(request, preserving_proto_field_name=True)
+    response = httpx.post(f"{service.rest}/v1/models/animals-bcos:explain", json=body, timeout=60)
+    problem = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.status_code == problem["status"] == STATUS[code]
+    assert (problem["title"], problem["reason"], problem["field"]) == (code, reason, field)
+    assert problem["detail"] == error.message
+
+    assert client.predict(photo).predictions, "the service goes on"
+
+
+def test_unknown_model(service, photo):
+    request = explain_request(photo, model="animal-bcos")
+    with grpc.insecure_channel(service.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        ExplanationServiceStub(channel).Explain(request)
+    error = from_rpc_error(caught.value)
+    assert (error.code_name, error.reason, error.field) == ("NOT_FOUND", "MODEL_NOT_FOUND", "model")
+    assert error.allowed == "animals-bcos"
+    kind = {"content-type": "image/jpeg"}
+    problem = httpx.post(f"{service.rest}/v1/models/animal-bcos:explain", content=photo, headers=kind).json()
+    assert (problem["status"], problem["allowed"]) == (404, "animals-bcos")
+
+
+def test_neighbours_of_bad_requests_are_answered(client, photo):
+    """Good and bad requests at the same time, so that they meet in batches."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ask(n: int) -> str:
+        try:
+            return client.explain(photo if n % 2 else photo[: 1000 + n], target=n % 30).predictions[0].label
+        except ShowcauseError as error:
+            return error.reason
+
+    with ThreadPoolExecutor(12) as pool:
+        outcomes = list(pool.map(ask, range(48)))
+    label = client.predict(photo).predictions[0].label
+    assert outcomes == [label if n % 2 else "IMAGE_NOT_DECODABLE" for n in range(48)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "field"),
+    [
+        (b"{", "application/json", "body"),
+        (b'{"nothing": 1}', "application/json", "body"),
+        (b'{"model": "other"}', "application/json", "model"),
+        (b"[" * 5000 + b"]" * 5000, "application/json", "body"),
+        (b"\xff\xfe", "application/json", "body"),
+        (b"x", "text/plain", "content-type"),
+        (base64.b64encode(b"x"), "", "content-type"),
+    ],
+)
+def test_rest_bodies_that_cannot_be_read(service, body, kind, field):
+    response = httpx.post(
+        f"{service.rest}/v1/models/animals-bcos:explain", content=body, headers={"content-type": kind}
+    )
+    assert response.status_code == 400
+    assert response.json()["field"] == field
+    assert response.json()["reason"] in ("REQUEST_MALFORMED", "PARAMETER_OUT_OF_RANGE")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("tarjet=3", "tarjet"), ("prediction_count=x", "prediction_count"), ("picture=gif", "picture"),
+     ("method=magic", "method"), ("top_k=99999999999", "top_k"), ("target=99", "targets[0].class_index")],
+)  # fmt: skip
+def test_rest_queries_that_mean_nothing(service, photo, query, field):
+    url = f"{service.rest}/v1/models/animals-bcos:explain?{query}"
+    response = httpx.post(url, content=photo, headers={"content-type": "image/jpeg"})
+    assert response.status_code == 400
+    assert response.json()["field"] == field
+
+
+def test_grpc_bytes_that_are_no_message(service):
+    with grpc.insecure_channel(service.grpc) as channel:
+        call = channel.unary_unary("/showcause.v1.ExplanationService/Explain")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"\xff\xff\xff\xff")
+    assert from_rpc_error(caught.value).reason == "REQUEST_MALFORMED"
+
+
+def test_deadline_that_is_too_short(client, service, photo):
+    request = explain_request(photo)
+    with grpc.insecure_channel(service.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        ExplanationServiceStub(channel).Explain(request, timeout=0.002)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert client.predict(photo).predictions

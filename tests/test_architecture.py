@@ -1,0 +1,75 @@
+"""Who imports whom: the rules of ARCHITECTURE.md, kept by reading the code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "showcause"
+LAYERS = ["layers", "nets", "methods", "model", "worker"]  # each may import the ones before it
+TORCH_FREE = [
+    "client", "cli", "engine", "errors", "gateway", "image", "manifest", "paths", "render", "reply", "request", "v1",
+    "wire",
+]  # fmt: skip
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+        if "_bundled" not in path.parts
+    }
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that the file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_module_has_a_room():
+    rooms = {room(module) for module in modules()} - {""}
+    assert rooms == set(LAYERS) | set(TORCH_FREE) | {"train"}
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_torch_free_rooms_reach_no_torch_even_indirectly(name):
+    pending, seen = [module for module in modules() if room(module) == name], set()
+    while pending:
+        module = pending.pop()
+        seen.add(module)
+        for imported in imports(modules()[module]):
+            assert imported.split(".")[0] != "torch", f"{module} imports torch"
+            if imported in modules() and imported not in seen:
+                pending.append(imported)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_import_only_what_lies_below(name):
+    forbidden = set(LAYERS[LAYERS.index(name) + 1 :]) | {"gateway", "client", "engine", "cli", "train"}
+    for module, path in modules().items():
+        if room(module) == name:
+            wrong = {room(other) for other in imports(path) if other.startswith("showcause.")} & forbidden
+            assert not wrong, f"{module} imports {wrong}"
+
+
+def test_only_the_engine_knows_torchserve():
+    for module, path in modules().items():
+        if room(module) != "engine":
+            assert not {name.split(".")[0] for name in imports(path)} & {"ts", "model_archiver"}, module
+
+
+def test_importing_the_client_loads_no_torch():
+    code = "import sys, showcause; showcause.Client; showcause.AsyncClient; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,141 @@
+"""The whole path without a server: batches that mix everything, threads, and items that fail alone."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from showcause.client.calls import explain_request, predict_request
+from showcause.errors import DeadlineExceeded, InvalidArgument
+from showcause.image import decode, frame_of, to_input
+from showcause.v1 import method_pb2
+from showcause.worker import Call, explain
+from tests.sameness import assert_same, opened
+
+
+def explain_call(photo, **wishes) -> Call:
+    return Call("explain", explain_request(photo, **wishes).SerializeToString())
+
+
+def predict_call(photo, **wishes) -> Call:
+    return Call("predict", predict_request(photo, **wishes).SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def mixed_calls(photos, model) -> list[Call]:
+    """32 calls, no two alike: photos, regions, targets, outputs, predict and explain."""
+    wishes = [
+        {"pictures": ["overlay"]},
+        {"target": 3, "pictures": ["color", "heat_map"]},
+        {"target": ["zebra", "cat"], "map_dtype": "float16"},
+        {"top_k": 3, "map_size": (40, 30)},
+        {"region": (20, 30, 250, 200), "weights": True},
+        {"target": "lion", "map_dtype": None, "pictures": ["color"]},
+        {"methods": method_pb2.Method(linear_map=method_pb2.LinearMap(smoothing_px=5)), "pictures": ["color"]}
+        | {"methods": [method_pb2.Method(linear_map=method_pb2.LinearMap(smoothing_px=5))]},
+    ]
+    calls = [explain_call(photo, prediction_count=1 + n, **wish) for photo in photos for n, wish in enumerate(wishes)]
+    return calls + [predict_call(photo, prediction_count=7) for photo in photos]
+
+
+def test_32_different_requests_in_one_batch_are_the_same_as_32_single_ones(model, mixed_calls):
+    assert len({call.request for call in mixed_calls}) == 32
+    together = explain(model, mixed_calls)
+    for call, envelope in zip(mixed_calls, together, strict=True):
+        (alone,) = explain(model, [call])
+        assert_same(opened(envelope), opened(alone))
+
+
+def test_eight_threads_are_the_same_as_one(model, mixed_calls):
+    wanted = [opened(envelope) for envelope in explain(model, mixed_calls)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda call: explain(model, [call])[0], mixed_calls))
+    for envelope, reply in zip(found, wanted, strict=True):
+        assert_same(opened(envelope), reply)
+
+
+def test_an_item_that_fails_fails_alone(model, photo):
+    calls = [
+        explain_call(photo),
+        explain_call(photo[: len(photo) // 2]),
+        Call("explain", b"\xff\xff\xff"),
+        explain_call(photo, target=30),
+        Call("explain", explain_request(photo).SerializeToString(), deadline=time.time() - 1),
+        predict_call(photo),
+    ]
+    envelopes = explain(model, calls)
+    (alone,) = explain(model, calls[:1])
+    assert_same(opened(envelopes[0]), opened(alone))
+    assert opened(envelopes[5]).predictions == opened(alone).predictions or np.isclose(
+        opened(envelopes[5]).predictions[0].logit, opened(alone).predictions[0].logit, atol=1e-4
+    )
+    for envelope, kind, text in (
+        (envelopes[1], InvalidArgument, "input.image: the bytes cannot be decoded"),
+        (envelopes[2], InvalidArgument, "the bytes are no showcause.v1.ExplainRequest"),
+        (envelopes[3], InvalidArgument, r"targets\[0\].class_index: not allowed; got '30'; allowed: 0 to 29"),
+        (envelopes[4], DeadlineExceeded, "the deadline passed"),
+    ):
+        with pytest.raises(kind, match=text):
+            opened(envelope)
+
+
+def test_contributions_sum_to_the_logit(model, photos):
+    for envelope in explain(model, [explain_call(photo, top_k=3, weights=True) for photo in photos]):
+        reply = opened(envelope)
+        assert len(reply.explanations) == 3
+        for explanation, prediction in zip(reply.explanations, reply.predictions, strict=False):
+            evidence = explanation.evidence
+            assert explanation.kind == "inherent"
+            assert evidence.score == pytest.approx(prediction.logit, abs=1e-5)
+            assert evidence.relative < 1e-4
+            assert explanation.map.sum() == pytest.approx(evidence.contribution_sum, rel=1e-3, abs=1e-4)
+
+
+def test_weights_times_input_is_the_map(model, photo):
+    (envelope,) = explain(model, [explain_call(photo, weights=True)])
+    (explanation,) = opened(envelope).explanations
+    image = decode(photo)
+    rgb = to_input(image, frame_of(image.size, None, model.manifest.input))
+    x = np.concatenate([rgb, 1 - rgb])
+    np.testing.assert_allclose((explanation.weights * x).sum(0), explanation.map, atol=1e-6)
+
+
+def test_a_tensor_is_answered_like_its_photo(model, photo):
+    image = decode(photo)
+    rgb = to_input(image, frame_of(image.size, None, model.manifest.input))
+    by_photo, by_tensor = (opened(explain(model, [explain_call(data, weights=True)])[0]) for data in (photo, rgb))
+    np.testing.assert_allclose(by_photo.explanation.weights, by_tensor.explanation.weights, atol=1e-6)
+    assert by_tensor.frame.photo_width == 0
+
+
+def test_uint8_map_is_within_half_a_step(model, photo):
+    whole, coarse = (
+        opened(explain(model, [explain_call(photo, map_dtype=dtype)])[0]).explanation.map
+        for dtype in ("float32", "uint8")
+    )
+    assert np.abs(whole - coarse).max() <= np.ptp(whole) / 255 / 2 * 1.01
+
+
+def test_the_network_is_left_as_it_was(model, photo):
+    """No gradient, no hook, no mode of the shared modules changes."""
+    explain(model, [explain_call(photo, top_k=2), predict_call(photo)])
+    for module in model.net.modules():
+        assert not module.training
+        assert not module._forward_hooks
+        assert not module._backward_hooks
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.net.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_receipt_says_what_was_computed(model, photo):
+    reply = opened(explain(model, [explain_call(photo, region=(10, 10, 200, 200))])[0])
+    receipt = reply.receipt
+    assert receipt["weights_sha256"] == model.manifest.weights_sha256
+    assert receipt["region"] == {"x_min": 10, "y_min": 10, "x_max": 200, "y_max": 200}
+    assert receipt["methods"] == [
+        {"method": {"linear_map": {"smoothing_px": 15, "opacity_percentile": 99.5}}, "method_version": 1}
+    ]
+    assert receipt["device"] == "cpu"
+    assert len(receipt["input_sha256"]) == 64
