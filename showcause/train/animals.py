@@ -51,6 +51,18 @@ def read_scenes(data: Path, split: str, names: list[str]) -> list[Picture]:
     return [Picture(data / file, sizes[file], frozenset(found)) for file, found in sorted(labels.items())]
 
 
+def read_boxes(data: Path, split: str) -> dict[Path, list[Box]]:
+    """The objects' boxes in each whole photo of a split, as shares of its width and height."""
+    boxes: dict[Path, list[Box]] = defaultdict(list)
+    with open(data / "scenes.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["file"].split("/")[1] == split:
+                width, height = float(row["width"]), float(row["height"])
+                x0, y0, x1, y1 = (float(row[key]) for key in ("xmin", "ymin", "xmax", "ymax"))
+                boxes[data / row["file"]].append((x0 / width, y0 / height, x1 / width, y1 / height))
+    return boxes
+
+
 def category_names(data: Path) -> list[str]:
     """The categories in alphabetical order."""
     with open(data / "crops.csv", newline="") as file:

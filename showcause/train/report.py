@@ -1,0 +1,63 @@
+"""The figures that a model card quotes, and the files of a model folder."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from showcause.manifest import sha256_of
+from showcause.methods.linear_map import linear_map
+from showcause.nets.bcos import BcosNet
+from showcause.train.animals import Picture, squash
+
+
+def per_class(logits: Tensor, pictures: list[Picture], names: list[str]) -> str:
+    """A Markdown table: of each category's pictures, the share that is recognised, and what the rest is taken for."""
+    guesses = logits.argmax(1).tolist()
+    lines = ["| category | pictures | recognised | most often taken for |", "|---|---|---|---|"]
+    for index, name in enumerate(names):
+        mine = [guess for guess, picture in zip(guesses, pictures, strict=True) if index in picture.labels]
+        wrong = Counter(names[guess] for guess in mine if guess != index).most_common(2)
+        taken = ", ".join(f"{other} ({count})" for other, count in wrong) or "-"
+        lines.append(f"| {name} | {len(mine)} | {mine.count(index) / len(mine):.0%} | {taken} |")
+    return "\n".join(lines)
+
+
+def positive_share_in_box(net: BcosNet, pictures: list[Picture], boxes: list[tuple[float, ...]], size: int) -> Tensor:
+    """For each whole photo: the share of the true class's positive contributions that falls into the object's box.
+
+    boxes: x0, y0, x1, y1 as shares of the photo's width and height. Without knowledge of the object the share would be
+    about the box's area.
+    """
+    shares = []
+    for start in range(0, len(pictures), 32):
+        some = pictures[start : start + 32]
+        rgb = torch.from_numpy(np.stack([squash(picture, size) for picture in some])).float() / 255
+        forward = net.run(rgb, explain=True)
+        targets = torch.tensor([min(picture.labels) for picture in some])
+        weights = linear_map(forward, torch.arange(len(some)), targets)
+        positive = (weights * forward.x.detach()).sum(1).clamp_min(0)
+        for contribution, box in zip(positive, boxes[start : start + 32], strict=True):
+            x0, y0, x1, y1 = (round(edge * size) for edge in box)
+            shares.append(contribution[y0:y1, x0:x1].sum() / contribution.sum())
+    return torch.stack(shares)
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict in float16; counters stay what they are."""
+    return {key: (value.half() if value.is_floating_point() else value).contiguous() for key, value in state.items()}
+
+
+def write_weights(net: BcosNet, folder: Path) -> str:
+    """Writes float16 weights into a model folder and their digest into its model.toml; the digest."""
+    path, manifest = folder / "weights.safetensors", folder / "model.toml"
+    save_file(half(net.cpu().state_dict()), path)
+    path.chmod(0o644)
+    digest = sha256_of(path)
+    lines = manifest.read_text().splitlines()
+    kept = [f'weights_sha256 = "{digest}"' if line.startswith("weights_sha256") else line for line in lines]
+    manifest.write_text("\n".join(kept) + "\n")
+    return digest
