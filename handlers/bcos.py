@@ -1,16 +1,21 @@
 """TorchServe's handler for B-cos networks.
 
-The gateway sends the fields ``operation``, ``request``, ``deadline`` and ``request_id``. A plain photo (``curl`` to
-TorchServe itself, field ``data`` or ``body``) is answered with the linear map of the strongest class.
+The gateway sends the fields ``operation``, ``request``, ``deadline`` and ``request_id``, and gets envelopes. A plain
+photo (sent to TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the linear map
+of the strongest class.
 """
 
 import os
 from pathlib import Path
 
 import torch
+from google.protobuf.json_format import MessageToJson
 
+from showcause.errors import ShowcauseError, to_status
+from showcause.image import Limits
 from showcause.model import load
 from showcause.v1 import input_pb2, service_pb2
+from showcause.wire import unseal
 from showcause.worker import Call, explain
 
 
@@ -23,21 +28,34 @@ class BcosHandler:
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
         torch.set_num_threads(int(os.environ.get("SHOWCAUSE_WORKER_THREADS", torch.get_num_threads())))
         self.model = load(Path(properties["model_dir"]), device)
+        self.limits = Limits(
+            int(os.environ.get("SHOWCAUSE_MAX_IMAGE_BYTES", Limits.image_bytes)),
+            int(os.environ.get("SHOWCAUSE_MAX_IMAGE_PIXELS", Limits.image_pixels)),
+        )
 
     def handle(self, data, context):
-        calls = [self.read(row, context.get_request_id(index)) for index, row in enumerate(data)]
-        return explain(self.model, calls)
+        envelopes = explain(self.model, [to_call(row) for row in data], self.limits)
+        return [
+            envelope if "operation" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)
+        ]
 
-    @staticmethod
-    def read(row, engine_id):
-        if "operation" in row:
-            deadline = bytes(row.get("deadline", b"")).decode()
-            return Call(
-                bytes(row["operation"]).decode(),
-                bytes(row["request"]),
-                float(deadline) if deadline else None,
-                bytes(row.get("request_id", b"")).decode(),
-            )
-        photo = bytes(row.get("data") or row.get("body") or b"")
-        request = service_pb2.ExplainRequest(input=input_pb2.Input(image=photo))
-        return Call("explain", request.SerializeToString(), None, engine_id)
+
+def to_call(row):
+    """One row of TorchServe's batch."""
+    if "operation" in row:
+        deadline = bytes(row["deadline"]).decode()
+        request_id = bytes(row["request_id"]).decode()
+        return Call(bytes(row["operation"]).decode(), bytes(row["request"]), float(deadline), request_id)
+    photo = row.get("data") or row.get("body")
+    # A JSON body comes parsed: it is no photo, and is answered like one that is missing.
+    image = bytes(photo) if isinstance(photo, bytes | bytearray) else b""
+    return Call("explain", service_pb2.ExplainRequest(input=input_pb2.Input(image=image)).SerializeToString())
+
+
+def as_json(envelope):
+    """What a plain photo's sender can read."""
+    try:
+        message = service_pb2.ExplainResponse.FromString(unseal(envelope))
+    except ShowcauseError as error:
+        message = to_status(error)
+    return MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True).encode()

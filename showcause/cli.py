@@ -32,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command][2](options)
     except ShowcauseError as error:
         print(f"showcause: {error.code_name}: {error.message}", file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        print(f"showcause {options.command}: {error}; pip install 'showcause[server]'", file=sys.stderr)
+    except OSError as error:
+        print(f"showcause {options.command}: {error}", file=sys.stderr)
+    return 1
 
 
 def _client_flags(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +62,11 @@ def _explain(options: argparse.Namespace) -> int:
 
     from showcause.client import Client
 
+    stems = _unique_stems(options.photos)
     console, failed = Console(stderr=options.json, emoji=False, highlight=False), 0
     targets = [int(target) if target.isdecimal() else target for target in options.target or ()]
     with Client(options.address, options.timeout) as client:
-        for photo in options.photos:
+        for photo, stem in zip(options.photos, stems, strict=True):
             try:
                 reply = client.explain(
                     photo,
@@ -73,7 +78,7 @@ def _explain(options: argparse.Namespace) -> int:
                     region=options.region,
                     map_dtype=None,
                 )
-                written = reply.save(options.out, photo.stem)
+                written = reply.save(options.out, stem)
             except (ShowcauseError, OSError, ValueError) as error:
                 failed += 1
                 text = error.message if isinstance(error, ShowcauseError) else str(error)
@@ -88,6 +93,16 @@ def _explain(options: argparse.Namespace) -> int:
             else:
                 _show(console, photo, reply, written)
     return 1 if failed else 0
+
+
+def _unique_stems(photos: list[Path]) -> list[str]:
+    """A name for each photo's files: a/cat.jpg and b/cat.jpg become cat and cat-2."""
+    seen: dict[str, int] = {}
+    stems = []
+    for photo in photos:
+        seen[photo.stem] = seen.get(photo.stem, 0) + 1
+        stems.append(photo.stem if seen[photo.stem] == 1 else f"{photo.stem}-{seen[photo.stem]}")
+    return stems
 
 
 def _show(console, photo, reply, written) -> None:  # type: ignore[no-untyped-def]
@@ -105,7 +120,7 @@ def _show(console, photo, reply, written) -> None:  # type: ignore[no-untyped-de
         table.add_row(*row, _reason(reason) if reason else "")
     for reason in reasons.values():  # targets that are not among the strongest classes
         table.add_row(
-            reason.target.label, "", f"{reason.evidence.score:+.2f}" if reason.evidence else "", _reason(reason)
+            reason.target.label, "", f"{reason.residual.score:+.2f}" if reason.residual else "", _reason(reason)
         )
     console.print(table)
     for path in written:
@@ -114,9 +129,9 @@ def _show(console, photo, reply, written) -> None:  # type: ignore[no-untyped-de
 
 def _reason(explanation) -> str:  # type: ignore[no-untyped-def]
     kind = explanation.kind.replace("_", " ")
-    if explanation.evidence is None:
+    if explanation.residual is None:
         return f"{explanation.method} ({kind})"
-    return f"{explanation.method} ({kind}, residual {explanation.evidence.relative:.0e})"
+    return f"{explanation.method} ({kind}, residual {explanation.residual.relative:.0e})"
 
 
 def _models_flags(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +151,15 @@ def _models(options: argparse.Namespace) -> int:
     with Client(options.address, options.timeout) as client:
         models = [client.model(options.name)] if options.name else client.models()
     if options.json:
-        print(json.dumps([MessageToDict(model, preserving_proto_field_name=True) for model in models], indent=2))
+        print(
+            json.dumps(
+                [
+                    MessageToDict(model, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+                    for model in models
+                ],
+                indent=2,
+            )
+        )
         return 0
     console, table = Console(), Table()
     for heading in ("model", "version", "network", "classes", "input", "methods", "description"):
@@ -158,18 +181,15 @@ def _serve_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    try:
-        from showcause.engine.java import JavaMissing
-        from showcause.engine.torchserve import EngineFailed
-        from showcause.gateway.server import serve
-        from showcause.gateway.settings import from_flags
-        from showcause.manifest import ManifestError
-    except ImportError as error:
-        print(f"showcause serve: {error}; install it with: pip install 'showcause[server]'", file=sys.stderr)
-        return 1
+    from showcause.engine.java import JavaMissing
+    from showcause.engine.torchserve import EngineFailed
+    from showcause.gateway.server import serve
+    from showcause.gateway.settings import from_flags
+    from showcause.manifest import ManifestError
+
     try:
         serve(from_flags(options), lambda text: print(text, flush=True))
-    except (EngineFailed, JavaMissing, ManifestError, OSError) as error:
+    except (EngineFailed, JavaMissing, ManifestError) as error:
         print(f"showcause serve: {error}", file=sys.stderr)
         return 1
     return 0

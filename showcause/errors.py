@@ -5,18 +5,18 @@ ShowcauseError            code, reason, message, and where it applies field, val
 ├─ NotFound               no such model, version or label
 ├─ FailedPrecondition     right in itself, but this model cannot do it
 ├─ DeadlineExceeded       too late
+├─ ResourceExhausted      too much at once: try again later
 ├─ Unavailable            try again
 └─ Internal               our fault; carries a request id and nothing else
 """
-
-from typing import ClassVar
 
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "showcause"
-SHOWN_CHARACTERS = 200  # of a caller's value in a message
+# What of a text goes into an error: it travels in HTTP/2 headers, of which peers take 8 KB.
+VALUE_CHARACTERS, ALLOWED_CHARACTERS = 200, 600
 
 
 class ShowcauseError(Exception):
@@ -26,16 +26,16 @@ class ShowcauseError(Exception):
     ``targets[0].class_index``. value: what was sent, shortened. allowed: what would have been accepted.
     """
 
-    code: ClassVar[int] = code_pb2.UNKNOWN
+    code: int = code_pb2.UNKNOWN
 
     def __init__(self, reason: str, message: str, *, field: str = "", value: object = None, allowed: str = ""):
-        self.reason, self.field, self.allowed = reason, field, allowed
-        self.value = "" if value is None else str(value)[:SHOWN_CHARACTERS]
+        self.reason, self.field, self.allowed = reason, field, _shortened(allowed, ALLOWED_CHARACTERS)
+        self.value = "" if value is None else _shortened(ascii(value).strip("'"), VALUE_CHARACTERS)
         text = f"{field}: {message}" if field else message
         if value is not None:
-            text += f"; got {self.value!r}"
+            text += f"; got '{self.value}'"
         if allowed:
-            text += f"; allowed: {allowed}"
+            text += f"; allowed: {self.allowed}"
         self.message = text
         super().__init__(text)
 
@@ -61,6 +61,10 @@ class DeadlineExceeded(ShowcauseError):
     code = code_pb2.DEADLINE_EXCEEDED
 
 
+class ResourceExhausted(ShowcauseError):
+    code = code_pb2.RESOURCE_EXHAUSTED
+
+
 class Unavailable(ShowcauseError):
     code = code_pb2.UNAVAILABLE
 
@@ -70,8 +74,22 @@ class Internal(ShowcauseError):
 
 
 BY_CODE: dict[int, type[ShowcauseError]] = {
-    kind.code: kind for kind in (InvalidArgument, NotFound, FailedPrecondition, DeadlineExceeded, Unavailable, Internal)
+    kind.code: kind
+    for kind in (
+        InvalidArgument,
+        NotFound,
+        FailedPrecondition,
+        DeadlineExceeded,
+        ResourceExhausted,
+        Unavailable,
+        Internal,
+    )
 }
+
+
+def out_of_range(field: str, value: object, allowed: str) -> InvalidArgument:
+    """A parameter that has a value which is not allowed."""
+    return InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field=field, value=value, allowed=allowed)
 
 
 def internal(request_id: str) -> Internal:
@@ -89,7 +107,8 @@ def to_status(error: ShowcauseError) -> status_pb2.Status:
     details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [info]
     if error.field:
         details.append(error_details_pb2.BadRequest())
-        details[-1].field_violations.add(field=error.field, description=error.message, reason=error.reason)
+        allowed = f"allowed: {error.allowed}" if error.allowed else error.reason
+        details[-1].field_violations.add(field=error.field, description=allowed, reason=error.reason)
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -98,12 +117,13 @@ def to_status(error: ShowcauseError) -> status_pb2.Status:
 
 
 def from_status(status: status_pb2.Status) -> ShowcauseError:
-    """The inverse of ``to_status``; a code that is not ours becomes a plain ShowcauseError."""
+    """The inverse of ``to_status``; a code that is not ours becomes a plain ShowcauseError with that code."""
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             detail.Unpack(info)
     error = BY_CODE.get(status.code, ShowcauseError)(info.reason, status.message)
+    error.code = status.code
     error.field, error.allowed = info.metadata.get("field", ""), info.metadata.get("allowed", "")
     error.value = info.metadata.get("value", "")
     return error
@@ -117,4 +137,10 @@ def from_rpc_error(error: grpc.RpcError) -> ShowcauseError:
     code = error.code()
     kind = BY_CODE.get(code.value[0], ShowcauseError)
     reason = {"UNAVAILABLE": "ENGINE_UNAVAILABLE", "DEADLINE_EXCEEDED": "DEADLINE_EXCEEDED"}.get(code.name, code.name)
-    return kind(reason, f"{code.name}: {error.details()}")
+    failure = kind(reason, f"{code.name}: {error.details()}")
+    failure.code = code.value[0]
+    return failure
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -11,13 +11,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from showcause.errors import InvalidArgument
 from showcause.reply import InputFrame, Rectangle
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 NAMED_FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+MOST_SIDE_PX = 30_000
+MOST_JPEG_SCANS, JPEG_SCAN = 100, b"\xff\xda"  # each scan costs a pass over all pixels, however few bytes it has
+ORIENTATION_TAG = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})  # 8 bits a channel or fewer
 
 # The declared size is checked below, before a pixel is decoded, against a limit of our own.
@@ -46,20 +58,19 @@ def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > limits.image_pixels:
-            raise InvalidArgument(
-                "INPUT_TOO_LARGE",
-                "the photo declares too many pixels",
-                field=field,
-                value=f"{width}x{height}",
-                allowed=f"at most {limits.image_pixels} pixels",
-            )
+            raise _too_large("the photo declares too many pixels", f"{width}x{height}", limits.image_pixels, field)
+        if max(width, height) > MOST_SIDE_PX:
+            raise _too_large("the photo has too long a side", f"{width}x{height}", MOST_SIDE_PX, field)
         # MPO is how some phones write a JPEG: the photo first, then previews. Pillow opens it as a JPEG.
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            raise _undecodable("the file holds several frames", f"{getattr(image, 'n_frames', 1)} frames", field)
-        if image.mode not in MODES:
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            raise _undecodable("the file holds several frames", image.format, field)
+        # Pillow would cut 16-bit colours to 8 without a word.
+        if image.mode not in MODES or any(";16" in str(tile) for tile in getattr(image, "tile", ())):
             raise _undecodable("the photo has more than 8 bits a channel", f"mode {image.mode}", field)
+        if image.format in ("JPEG", "MPO") and data.count(JPEG_SCAN) > MOST_JPEG_SCANS:
+            raise _undecodable("the JPEG has too many scans", data.count(JPEG_SCAN), field)
         image.load()
-        return _on_white(ImageOps.exif_transpose(image))
+        return _on_white(_upright(image))
     except InvalidArgument:
         raise
     # Pillow raises whatever its decoders meet in broken data; all of it means the same to the caller.
@@ -89,9 +100,19 @@ def too_many_bytes(size: int, limits: Limits, field: str = "input.image") -> Inv
     )
 
 
-def _undecodable(message: str, value: str, field: str) -> InvalidArgument:
+def _undecodable(message: str, value: object, field: str) -> InvalidArgument:
     allowed = f"one whole {NAMED_FORMATS} picture of up to 8 bits a channel"
     return InvalidArgument("IMAGE_NOT_DECODABLE", message, field=field, value=value, allowed=allowed)
+
+
+def _too_large(message: str, value: str, most: int, field: str) -> InvalidArgument:
+    return InvalidArgument("INPUT_TOO_LARGE", message, field=field, value=value, allowed=f"at most {most} pixels")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """EXIF's orientation applied. Only that tag is read: photos with other tags that are broken are photos, too."""
+    turn = TURNS.get(image.getexif().get(ORIENTATION_TAG, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

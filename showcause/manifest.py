@@ -42,12 +42,22 @@ class Manifest:
     labels: tuple[str, ...]
     input: InputSpec
     weights_sha256: str
+    manifest_sha256: str
+    labels_sha256: str
     network_options: dict[str, object] = field(default_factory=dict)
     serving: Serving = Serving()
 
     @property
     def weights_path(self) -> Path:
         return self.folder / "weights.safetensors"
+
+    def check_weights(self) -> None:
+        """Raises ManifestError unless the weights are there and are those that model.toml pins."""
+        if not self.weights_path.exists():
+            raise ManifestError(f"{self.folder} has no weights.safetensors")
+        digest = sha256_of(self.weights_path)
+        if digest != self.weights_sha256:
+            raise ManifestError(f"{self.weights_path} has SHA-256 {digest}, and model.toml wants {self.weights_sha256}")
 
     @property
     def card(self) -> str:
@@ -85,9 +95,11 @@ def read_manifest(folder: Path) -> Manifest:
             spec.whole("width", 8, 4096),
             spec.whole("height", 8, 4096),
             spec.one_of("preprocessing", tuple(PREPROCESSINGS)),
-            float(spec.values.get("crop", 0.875)),  # type: ignore[arg-type]
+            spec.share("crop", InputSpec.crop),
         ),
         weights_sha256=reader.text("weights_sha256"),
+        manifest_sha256=sha256_of(path),
+        labels_sha256=sha256_of(labels_path),
         network_options=dict(reader.table("network_options", required=False).values),
         serving=Serving(
             serving.whole("workers", 1, 64, Serving.workers),
@@ -147,6 +159,12 @@ class _Reader:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise self.wrong(key, f"a whole number from {least} to {most}")
         return value
+
+    def share(self, key: str, default: float) -> float:
+        value = self.values.get(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+            raise self.wrong(key, "a number above 0, up to 1")
+        return float(value)
 
     def table(self, key: str, required: bool = True) -> "_Reader":
         value = self.values.get(key, None if required else {})

@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from showcause.manifest import Manifest, ManifestError, read_manifest, sha256_of
+from showcause.manifest import Manifest, ManifestError, read_manifest
 from showcause.methods import METHODS
 from showcause.nets import build
 from showcause.nets.bcos import BcosNet
@@ -35,13 +35,7 @@ def load(folder: Path, device: str = "cpu") -> Model:
         net = build(manifest.network, len(manifest.labels), manifest.network_options)
     except ValueError as error:
         raise ManifestError(f"{folder}/model.toml: {error}") from error
-    if not manifest.weights_path.exists():
-        raise ManifestError(f"{folder} has no weights.safetensors")
-    digest = sha256_of(manifest.weights_path)
-    if digest != manifest.weights_sha256:
-        raise ManifestError(
-            f"{manifest.weights_path} has SHA-256 {digest}, and model.toml wants {manifest.weights_sha256}"
-        )
+    manifest.check_weights()
     try:
         weights = load_file(manifest.weights_path)
     except SafetensorError as error:

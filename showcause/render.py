@@ -57,28 +57,46 @@ def heat_map(values: FloatArray, frame: InputFrame) -> Image.Image:
     return _picture(255 + np.abs(level) * (np.where(level > 0, FOR, AGAINST) - 255))
 
 
-def overlay(values: FloatArray, frame: InputFrame, photo: Image.Image) -> Image.Image:
-    """The map over the photo; what the network did not see is dimmed.
-
-    photo: upright, any size; it is drawn with its longest side at most ``OVERLAY_SIDE_PX``.
-    """
+def backdrop(photo: Image.Image) -> Image.Image:
+    """The photo at the size that an overlay is drawn at: longest side at most ``OVERLAY_SIDE_PX``."""
     shrink = min(1.0, OVERLAY_SIDE_PX / max(photo.size))
     size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
-    ground = np.asarray(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), dtype=np.float32)
-    scale_x, scale_y = size[0] / photo.width, size[1] / photo.height
-    left, top = round(frame.seen.x_min * scale_x), round(frame.seen.y_min * scale_y)
-    right, bottom = round(frame.seen.x_max * scale_x), round(frame.seen.y_max * scale_y)
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
-    level = strength(resized(smoothed(values), (right - left, bottom - top)))
-    # A letterbox reaches beyond the photo: draw only what lies on it.
-    inner = np.s_[max(0, -top) : size[1] - top, max(0, -left) : size[0] - left]
-    place = np.s_[max(0, top) : min(size[1], bottom), max(0, left) : min(size[0], right)]
-    level = level[inner][..., None]
-    grey = ground[place].mean(-1, keepdims=True) * 0.6 + 255 * 0.3  # muted, so that red and blue stand out
+    return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def overlay(values: FloatArray, frame: InputFrame, ground: Image.Image) -> Image.Image:
+    """The map over the photo; what the network did not see is dimmed. ground: from ``backdrop``."""
+    width, height = ground.size
+    photo_width, photo_height = frame.photo_width or frame.network_width, frame.photo_height or frame.network_height
+    seen, scale_x, scale_y = frame.seen, width / photo_width, height / photo_height
+    # Of the seen rectangle, what lies on the photo (a letterbox reaches beyond it), in pixels of the canvas...
+    left, right = _span(seen.x_min * scale_x, seen.x_max * scale_x, width)
+    top, bottom = _span(seen.y_min * scale_y, seen.y_max * scale_y, height)
+    # ...and the part of the map that belongs there.
+    rows, columns = values.shape
+    box = (
+        (left / scale_x - seen.x_min) / seen.width * columns,
+        (top / scale_y - seen.y_min) / seen.height * rows,
+        (right / scale_x - seen.x_min) / seen.width * columns,
+        (bottom / scale_y - seen.y_min) / seen.height * rows,
+    )
+    inner = (max(0.0, box[0]), max(0.0, box[1]), min(float(columns), box[2]), min(float(rows), box[3]))
+    blurred = Image.fromarray(smoothed(values))
+    part = blurred.resize((right - left, bottom - top), Image.Resampling.BILINEAR, inner)
+    level = strength(np.asarray(part, dtype=np.float32))[..., None]
+    pixels = np.asarray(ground, dtype=np.float32)
+    place = np.s_[top:bottom, left:right]
+    grey = pixels[place].mean(-1, keepdims=True) * 0.6 + 255 * 0.3  # muted, so that red and blue stand out
     weight = OVERLAY_OPACITY * np.abs(level)
-    canvas = ground * DIM
+    canvas = pixels * DIM
     canvas[place] = grey * (1 - weight) + np.where(level > 0, FOR, AGAINST) * weight
     return _picture(canvas)
+
+
+def _span(low: float, high: float, length: int) -> tuple[int, int]:
+    """The whole pixels from ``low`` to ``high`` within 0..length, at least one."""
+    start = min(max(0, round(low)), length - 1)
+    return start, max(start + 1, min(length, round(high)))
 
 
 def color(rgba: FloatArray) -> Image.Image:
@@ -97,14 +115,14 @@ def draw(
     kind: str,
     values: FloatArray,
     frame: InputFrame,
-    photo: Image.Image,
+    ground: Image.Image | None,
     colors: Callable[[], FloatArray] | None,
 ) -> Picture:
     """One picture of an explanation; raises FailedPrecondition where the method has no colour picture."""
     if kind == "heat_map":
         return encoded(kind, heat_map(values, frame))
-    if kind == "overlay":
-        return encoded(kind, overlay(values, frame, photo))
+    if kind == "overlay" and ground is not None:
+        return encoded(kind, overlay(values, frame, ground))
     if colors is None:
         raise FailedPrecondition(
             "METHOD_NOT_AVAILABLE",

@@ -54,7 +54,7 @@ class InputFrame:
     seen: Rectangle
     network_width: int
     network_height: int
-    preprocessing: str  # a key of showcause.image.PREPROCESSINGS
+    preprocessing: str  # a key of showcause.image.PREPROCESSINGS; "none" for a tensor
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ClassTarget:
 
 @dataclass(frozen=True)
 class Residual:
-    """Completeness: ``contribution_sum + bias`` should be ``score``, the target's logit."""
+    """Completeness: ``contribution_sum + bias`` should be ``score``, a class's logit."""
 
     contribution_sum: float
     bias: float
@@ -109,10 +109,15 @@ class Explanation:
     method: str
     target: ClassTarget
     kind: str  # "inherent" or "post_hoc"
-    evidence: Residual | None = None
+    evidence: tuple[Residual, ...] = ()
     map: NDArray[np.float32] | None = None
     pictures: tuple[Picture, ...] = ()
     weights: Array | None = None
+
+    @property
+    def residual(self) -> Residual | None:
+        """Completeness, where the method promises it."""
+        return next((evidence for evidence in self.evidence if isinstance(evidence, Residual)), None)
 
     def picture(self, kind: str) -> Picture:
         """The picture of one kind; KeyError if it was not asked for."""
@@ -167,8 +172,8 @@ class Reply:
                     "method": explanation.method,
                     "target": asdict(explanation.target),
                     "kind": explanation.kind,
-                    "evidence": explanation.evidence
-                    and asdict(explanation.evidence) | {"relative_residual": explanation.evidence.relative},
+                    "residual": explanation.residual
+                    and asdict(explanation.residual) | {"relative_residual": explanation.residual.relative},
                     "map_shape": None if explanation.map is None else list(explanation.map.shape),
                     "pictures": [picture.kind for picture in explanation.pictures],
                 }
@@ -187,7 +192,7 @@ class Reply:
         written = [folder / f"{stem}.json"]
         written[0].write_text(json.dumps(self.as_dict(), indent=2) + "\n")
         for explanation in self.explanations:
-            name = re.sub(r"[^A-Za-z0-9_-]+", "_", f"{explanation.target}-{explanation.method}")
+            name = re.sub(r"[^\w-]+", "_", f"{explanation.target}-{explanation.method}")
             for picture in explanation.pictures:
                 written.append(folder / f"{stem}.{name}.{picture.kind}.png")
                 written[-1].write_bytes(picture.png)

@@ -10,15 +10,17 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from showcause.errors import FailedPrecondition, InvalidArgument, NotFound
+from showcause.errors import FailedPrecondition, InvalidArgument, NotFound, out_of_range
 from showcause.image import NAMED_FORMATS
 from showcause.manifest import Manifest
+from showcause.render import OVERLAY_SIDE_PX
 from showcause.reply import Rectangle
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
 from showcause.wire import DTYPES, PICTURE_KIND_NUMBERS, name_of
 
 MOST_TARGETS = 16  # classes in one request
 MOST_MAP_SIDE = 4096  # pixels
+MOST_REPLY_BYTES = 64 * 1024 * 1024
 DEFAULT_PREDICTIONS = 5
 
 
@@ -75,15 +77,16 @@ def read_explain(data: bytes, manifest: Manifest) -> Job:
         request = service_pb2.ExplainRequest.FromString(data)
     except DecodeError as error:
         raise InvalidArgument("REQUEST_MALFORMED", "the bytes are no showcause.v1.ExplainRequest") from error
-    wishes = request.output
-    return Job(
+    job = Job(
         input=_read_input(request.input, manifest),
         targets=_read_targets(request, manifest),
         methods=_read_methods(request, manifest),
         map=_read_map(request, manifest),
-        pictures=_read_pictures(wishes),
+        pictures=_read_pictures(request.output),
         prediction_count=_read_count(request.prediction_count, manifest),
     )
+    _check_size(job, manifest)
+    return job
 
 
 def read_predict(data: bytes, manifest: Manifest) -> Job:
@@ -108,7 +111,7 @@ def _read_input(message: input_pb2.Input, manifest: Manifest) -> Input:
         region = Rectangle(message.region.x_min, message.region.y_min, message.region.x_max, message.region.y_max)
     if message.WhichOneof("data") == "tensor":
         if region is not None:
-            raise InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed with a tensor", field="input.region")
+            raise out_of_range("input.region", "a region beside a tensor", "a region of a photo in input.image")
         return Input(tensor=_read_tensor(message.tensor, manifest))
     if not message.image:
         raise InvalidArgument(
@@ -124,14 +127,14 @@ def _read_tensor(message: input_pb2.Tensor, manifest: Manifest) -> NDArray[np.fl
     wanted = (3, manifest.input.height, manifest.input.width)
     allowed = f"float32 of shape {wanted}, RGB in 0..1"
     if message.dtype not in (input_pb2.DTYPE_UNSPECIFIED, input_pb2.DTYPE_FLOAT32):
-        raise _bad("input.tensor.dtype", input_pb2.Dtype.Name(message.dtype), allowed)
+        raise out_of_range("input.tensor.dtype", input_pb2.Dtype.Name(message.dtype), allowed)
     if tuple(message.shape) != wanted:
-        raise _bad("input.tensor.shape", list(message.shape), allowed)
+        raise out_of_range("input.tensor.shape", list(message.shape), allowed)
     if len(message.data) != 4 * int(np.prod(wanted)):
-        raise _bad("input.tensor.data", f"{len(message.data)} bytes", f"{4 * int(np.prod(wanted))} bytes")
+        raise out_of_range("input.tensor.data", f"{len(message.data)} bytes", f"{4 * int(np.prod(wanted))} bytes")
     values = np.frombuffer(message.data, "<f4").reshape(wanted).astype(np.float32)  # a copy that may be written to
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-        raise _bad("input.tensor.data", f"values from {values.min()} to {values.max()}", allowed)
+        raise out_of_range("input.tensor.data", f"values from {values.min()} to {values.max()}", allowed)
     return values
 
 
@@ -143,7 +146,7 @@ def _read_targets(request: service_pb2.ExplainRequest, manifest: Manifest) -> tu
         match target.WhichOneof("target"):
             case "class_index":
                 if not 0 <= target.class_index < classes:
-                    raise _bad(f"{field}.class_index", target.class_index, f"0 to {classes - 1}")
+                    raise out_of_range(f"{field}.class_index", target.class_index, f"0 to {classes - 1}")
                 targets.append(target.class_index)
             case "label":
                 if target.label not in manifest.labels:
@@ -158,7 +161,7 @@ def _read_targets(request: service_pb2.ExplainRequest, manifest: Manifest) -> tu
             case "top_k":
                 most = min(MOST_TARGETS, classes)
                 if not 1 <= target.top_k <= most:
-                    raise _bad(f"{field}.top_k", target.top_k, f"1 to {most}")
+                    raise out_of_range(f"{field}.top_k", target.top_k, f"1 to {most}")
                 targets.append(TopK(target.top_k))
             case "neuron":
                 raise FailedPrecondition(
@@ -168,10 +171,10 @@ def _read_targets(request: service_pb2.ExplainRequest, manifest: Manifest) -> tu
                     allowed="class_index, label or top_k",
                 )
             case _:
-                raise _bad(field, "an empty target", "class_index, label or top_k")
+                raise out_of_range(field, "an empty target", "class_index, label or top_k")
     count = sum(target.count if isinstance(target, TopK) else 1 for target in targets)
     if count > MOST_TARGETS:
-        raise _bad("targets", f"{count} classes", f"at most {MOST_TARGETS} classes together")
+        raise out_of_range("targets", f"{count} classes", f"at most {MOST_TARGETS} classes together")
     return tuple(targets) or (TopK(1),)
 
 
@@ -180,7 +183,7 @@ def _read_methods(request: service_pb2.ExplainRequest, manifest: Manifest) -> di
     for position, method in enumerate(request.methods):
         field, name = f"methods[{position}]", method.WhichOneof("method")
         if name is None:
-            raise _bad(field, "an empty method", _listed(manifest.methods))
+            raise out_of_range(field, "an empty method", _listed(manifest.methods))
         if name not in manifest.methods:
             raise FailedPrecondition(
                 "METHOD_NOT_AVAILABLE",
@@ -190,7 +193,7 @@ def _read_methods(request: service_pb2.ExplainRequest, manifest: Manifest) -> di
                 allowed=_listed(manifest.methods),
             )
         if name in methods:
-            raise _bad(field, name, "each method at most once")
+            raise out_of_range(field, name, "each method at most once")
         methods[name] = method
     if methods:
         return methods
@@ -204,35 +207,59 @@ def _read_map(request: service_pb2.ExplainRequest, manifest: Manifest) -> MapWis
         return MapWish(np.dtype("<f4"), None)
     if request.output.HasField("box"):
         raise FailedPrecondition(
-            "METHOD_NOT_AVAILABLE", f"no method of model {manifest.name} gives boxes", field="output.box"
+            "METHOD_NOT_AVAILABLE",
+            f"no method of model {manifest.name} gives boxes",
+            field="output.box",
+            value="a box",
+            allowed="output.map and output.pictures",
         )
     if not request.output.HasField("map"):
         return None
     wish = request.output.map
     if wish.dtype not in DTYPES:
-        raise _bad("output.map.dtype", wish.dtype, "DTYPE_FLOAT32, DTYPE_FLOAT16 or DTYPE_UINT8")
-    if (wish.width == 0) != (wish.height == 0) or max(wish.width, wish.height) > MOST_MAP_SIDE:
+        raise out_of_range("output.map.dtype", wish.dtype, "DTYPE_FLOAT32, DTYPE_FLOAT16 or DTYPE_UINT8")
+    sides = (wish.width, wish.height)
+    if (wish.width == 0) != (wish.height == 0) or min(sides) < 0 or max(sides) > MOST_MAP_SIDE:
         allowed = f"both from 1 to {MOST_MAP_SIDE}, or both 0 for the native grid"
-        raise _bad("output.map", f"width {wish.width}, height {wish.height}", allowed)
-    return MapWish(DTYPES[wish.dtype], (wish.width, wish.height) if wish.width else None)
+        raise out_of_range("output.map", f"width {wish.width}, height {wish.height}", allowed)
+    return MapWish(DTYPES[wish.dtype], sides if wish.width else None)
 
 
 def _read_pictures(output: explanation_pb2.OutputOptions) -> tuple[str, ...]:
     names = tuple(name_of(PICTURE_KIND_NUMBERS, kind) for kind in output.pictures)
     if "" in names or len(set(names)) != len(names):
-        raise _bad("output.pictures", list(output.pictures), "HEAT_MAP, OVERLAY and COLOR, each at most once")
+        raise out_of_range("output.pictures", list(output.pictures), "HEAT_MAP, OVERLAY and COLOR, each at most once")
     return names
+
+
+def _check_size(job: Job, manifest: Manifest) -> None:
+    """Refuses what could make a reply too large, before anything is computed for it. Pictures count uncompressed."""
+    pixels = manifest.input.width * manifest.input.height
+    each = 0
+    if job.map is not None:
+        width, height = job.map.size or (manifest.input.width, manifest.input.height)
+        each += width * height * job.map.dtype.itemsize
+    for kind in job.pictures:
+        each += 3 * OVERLAY_SIDE_PX**2 if kind == "overlay" else 4 * pixels
+    total = each * job.target_count * len(job.methods)
+    for name, method in job.methods.items():
+        if name == "linear_map" and method.linear_map.include_weights:
+            total += 4 * 6 * pixels * job.target_count
+    if total > MOST_REPLY_BYTES:
+        raise InvalidArgument(
+            "REPLY_TOO_LARGE",
+            "the reply could be too large",
+            field="output",
+            value=f"up to {total} bytes",
+            allowed=f"up to {MOST_REPLY_BYTES} bytes: fewer targets, smaller maps or fewer pictures",
+        )
 
 
 def _read_count(count: int, manifest: Manifest) -> int:
     classes = len(manifest.labels)
     if not 0 <= count <= classes:
-        raise _bad("prediction_count", count, f"1 to {classes}, or 0 for the default")
+        raise out_of_range("prediction_count", count, f"1 to {classes}, or 0 for the default")
     return count or min(DEFAULT_PREDICTIONS, classes)
-
-
-def _bad(field: str, value: object, allowed: str) -> InvalidArgument:
-    return InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field=field, value=value, allowed=allowed)
 
 
 def _listed(names: tuple[str, ...], most: int = 40) -> str:

@@ -29,6 +29,7 @@ PREPROCESSING_NUMBERS = {
     "squash": input_pb2.PREPROCESSING_SQUASH,
     "center_crop": input_pb2.PREPROCESSING_CENTER_CROP,
     "letterbox": input_pb2.PREPROCESSING_LETTERBOX,
+    "none": input_pb2.PREPROCESSING_UNSPECIFIED,
 }
 PICTURE_KIND_NUMBERS = {
     "heat_map": explanation_pb2.PICTURE_KIND_HEAT_MAP,
@@ -126,9 +127,8 @@ def explanation_message(
             for picture in explanation.pictures
         ],
     )
-    if explanation.evidence is not None:
-        residual = explanation.evidence
-        message.evidence.residual.CopyFrom(
+    for residual in explanation.evidence:
+        message.evidence.add().residual.CopyFrom(
             explanation_pb2.Residual(
                 contribution_sum=residual.contribution_sum,
                 bias=residual.bias,
@@ -164,7 +164,9 @@ def read_reply(message: service_pb2.ExplainResponse | service_pb2.PredictRespons
             name_of(PREPROCESSING_NUMBERS, frame.preprocessing),
         ),
         explanations=tuple(read_explanation(item) for item in explanations),
-        receipt=MessageToDict(message.receipt, preserving_proto_field_name=True),
+        receipt=MessageToDict(
+            message.receipt, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        ),
         timings=r.Timings(
             timings.decode_seconds,
             timings.forward_seconds,
@@ -178,14 +180,13 @@ def read_reply(message: service_pb2.ExplainResponse | service_pb2.PredictRespons
 
 
 def read_explanation(message: explanation_pb2.Explanation) -> r.Explanation:
-    target, residual, weights = message.target.class_target, message.evidence.residual, message.weights
+    target, weights = message.target.class_target, message.weights
+    residuals = (item.residual for item in message.evidence if item.WhichOneof("evidence") == "residual")
     return r.Explanation(
         method=message.method,
         target=r.ClassTarget(target.index, target.label),
         kind=name_of(KIND_NUMBERS, message.kind),
-        evidence=r.Residual(residual.contribution_sum, residual.bias, residual.score)
-        if message.evidence.WhichOneof("evidence") == "residual"
-        else None,
+        evidence=tuple(r.Residual(item.contribution_sum, item.bias, item.score) for item in residuals),
         map=read_map(message.map) if message.HasField("map") else None,
         pictures=tuple(
             r.Picture(name_of(PICTURE_KIND_NUMBERS, picture.kind), picture.png, picture.width, picture.height)

@@ -63,13 +63,19 @@ class Item:
     call: Call
     job: Job
     methods: dict[str, method_pb2.Method]  # settled
-    photo: Image.Image
+    ground: Image.Image | None  # what an overlay is drawn on; the photo itself is let go
     frame: reply.InputFrame
     rgb: torch.Tensor
     logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     targets: list[int] = field(default_factory=list)
     found: dict[tuple[int, str], Attribution] = field(default_factory=dict)  # by class index and method
     failure: ShowcauseError | None = None
+
+    def too_late(self) -> bool:
+        """Whether nobody waits any more; nothing more is then computed for this item."""
+        if self.call.deadline is not None and time.time() > self.call.deadline:
+            self.failure = DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the worker could answer")
+        return self.failure is not None
 
 
 def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> list[bytes]:
@@ -81,7 +87,9 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
     # Items with equally many targets share one forward pass: those without any need no gradient, and a backward pass
     # costs the whole batch, so that an item with ten targets is better off among its like.
     for count in sorted({item.job.target_count for item in items}):
-        _compute(model, [item for item in items if item.job.target_count == count], clock)
+        group = [item for item in items if item.job.target_count == count and not item.too_late()]
+        if group:
+            _compute(model, group, clock)
     answered = [
         _guarded(item.call, _answer, model, item, clock) if isinstance(item, Item) else item for item in prepared
     ]
@@ -116,12 +124,14 @@ def _prepare(model: Model, call: Call, limits: Limits) -> Item:
     tensor = job.input.tensor
     if tensor is not None:
         whole = reply.Rectangle(0.0, 0.0, float(spec.width), float(spec.height))
-        frame = reply.InputFrame(0, 0, whole, spec.width, spec.height, spec.preprocessing)
-        pixels = np.rint(tensor.transpose(1, 2, 0) * 255).astype(np.uint8)
-        return Item(call, job, methods, Image.fromarray(pixels), frame, torch.from_numpy(tensor))
-    photo = decode(job.input.image, limits)
-    frame = frame_of(photo.size, job.input.region, spec)
-    return Item(call, job, methods, photo, frame, torch.from_numpy(to_input(photo, frame)))
+        frame = reply.InputFrame(0, 0, whole, spec.width, spec.height, "none")
+        photo, pixels = Image.fromarray(np.rint(tensor.transpose(1, 2, 0) * 255).astype(np.uint8)), tensor
+    else:
+        photo = decode(job.input.image, limits)
+        frame = frame_of(photo.size, job.input.region, spec)
+        pixels = to_input(photo, frame)
+    ground = render.backdrop(photo) if "overlay" in job.pictures else None
+    return Item(call, job, methods, ground, frame, torch.from_numpy(pixels))
 
 
 def _take_logits(group: list[Item], forward: Forward) -> None:
@@ -176,7 +186,7 @@ def _explanation(model: Model, item: Item, target: int, method: str) -> reply.Ex
         kind=reply.METHOD_KINDS[method],
         evidence=found.evidence,
         map=_raw_map(found, job),
-        pictures=tuple(render.draw(kind, found.map, item.frame, item.photo, found.color) for kind in job.pictures),
+        pictures=tuple(render.draw(kind, found.map, item.frame, item.ground, found.color) for kind in job.pictures),
         weights=found.weights,
     )
 
@@ -204,8 +214,10 @@ def _receipt(model: Model, item: Item) -> model_pb2.Receipt:
         model=manifest.name,
         version=manifest.version,
         weights_sha256=manifest.weights_sha256,
+        manifest_sha256=manifest.manifest_sha256,
+        labels_sha256=manifest.labels_sha256,
         input_sha256=hashlib.sha256(data).hexdigest(),
-        preprocessing=PREPROCESSING_NUMBERS[manifest.input.preprocessing],
+        preprocessing=PREPROCESSING_NUMBERS[item.frame.preprocessing],
         input_width=manifest.input.width,
         input_height=manifest.input.height,
         methods=[

@@ -51,7 +51,7 @@ def test_linear_map_contributions_and_colors_are_the_official_ones(net, device):
         assert cosine_similarity(weights, torch.from_numpy(plain), dim=0) < 0.3, "the factor must be held"
         assert relative(found.weights, GOLDEN["W"][at]) < 1e-3
         assert relative(found.map, GOLDEN["contribution"][at]) < 1e-3
-        assert found.evidence.relative < 1e-4
+        assert found.evidence[0].relative < 1e-4
         assert (np.abs(found.color() - GOLDEN["rgba"][at]) > 0.01).mean() < 1e-3
 
 
@@ -67,7 +67,7 @@ def test_residual_is_exact_in_double(net):
     settled = linear_map.settle(method_pb2.Method(), "methods[0]")
     forward = twin.run(RGB.double(), explain=True)
     for found in linear_map.explain(forward, [Ask(0, 8, settled), Ask(1, 2, settled)]):
-        assert found.evidence.relative < 1e-12
+        assert found.evidence[0].relative < 1e-12
 
 
 @pytest.mark.gpu

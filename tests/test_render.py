@@ -46,7 +46,7 @@ def test_overlay_of_other_preprocessings_keeps_the_photo_size(preprocessing):
 def test_overlay_of_a_large_photo_is_bounded():
     photo = Image.new("RGB", (4000, 1000))
     frame = frame_of(photo.size, None, InputSpec(100, 100))
-    assert render.overlay(one_spot(1), frame, photo).size == (1024, 256)
+    assert render.overlay(one_spot(1), frame, render.backdrop(photo)).size == (1024, 256)
 
 
 def test_heat_map_is_white_where_zero():

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,7 @@ from showcause.v1 import input_pb2, method_pb2, service_pb2
 from showcause.wire import PICTURE_KIND_NUMBERS
 
 Photo = bytes | str | Path | NDArray[np.floating[Any]]
-Target = int | str | None
-Targets = Target | Iterable[int | str]
+Targets = SupportsIndex | str | Iterable[SupportsIndex | str] | None
 
 MAP_DTYPES = {
     "float32": input_pb2.DTYPE_FLOAT32,
@@ -29,7 +29,7 @@ _RETRY = {
         {
             "name": [{"service": "showcause.v1.ExplanationService"}],
             "retryPolicy": {
-                "maxAttempts": 3,
+                "maxAttempts": 2,
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
@@ -42,6 +42,7 @@ CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.service_config", json.dumps(_RETRY)),
+    ("grpc.per_rpc_retry_buffer_size", 32 * 1024 * 1024),  # photos are larger than gRPC's default of 256 KiB
 ]
 
 
@@ -70,7 +71,7 @@ def explain_request(
     version: str = "",
     target: Targets = None,
     top_k: int | None = None,
-    methods: str | Iterable[str | method_pb2.Method] | None = None,
+    methods: str | method_pb2.Method | Iterable[str | method_pb2.Method] | None = None,
     region: tuple[float, float, float, float] | r.Rectangle | None = None,
     pictures: Iterable[str] = (),
     map_dtype: str | None = "float32",
@@ -82,13 +83,13 @@ def explain_request(
     request = service_pb2.ExplainRequest(
         model=model, version=version, input=input_message(photo, region), prediction_count=prediction_count
     )
-    for one in [target] if isinstance(target, int | str) else target or ():
+    for one in _listed(target):
         request.targets.append(
-            method_pb2.Target(label=one) if isinstance(one, str) else method_pb2.Target(class_index=int(one))
+            method_pb2.Target(label=one) if isinstance(one, str) else method_pb2.Target(class_index=index(one))
         )
     if top_k is not None:
         request.targets.append(method_pb2.Target(top_k=top_k))
-    for method in [methods] if isinstance(methods, str) else methods or ():
+    for method in [methods] if isinstance(methods, str | method_pb2.Method) else methods or ():
         request.methods.append(method if isinstance(method, method_pb2.Method) else method_message(method))
     if weights:
         if not request.methods:
@@ -125,6 +126,13 @@ def predict_request(
     return service_pb2.PredictRequest(
         model=model, version=version, input=input_message(photo, region), prediction_count=prediction_count
     )
+
+
+def _listed(target: Targets) -> Iterable[SupportsIndex | str]:
+    """Nothing, one target or several, as several. numpy's integers are no int, and 0 is a target."""
+    if target is None:
+        return ()
+    return (target,) if isinstance(target, str | SupportsIndex) else target
 
 
 def _known(name: str, allowed: Iterable[str], what: str) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_MESSAGE_BYTES = 128 * 1024 * 1024  # the gateway's own limits are tighter; an over-size reply would kill a worker
+# Above every reply that a request may ask for (request.MOST_REPLY_BYTES): an over-size reply would kill a worker.
+MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 TOKEN_MINUTES = 10 * 365 * 24 * 60  # TorchServe's default of an hour would lock the gateway out
 QUEUE_SIZE = 100  # requests waiting for one model
 
@@ -18,7 +19,9 @@ LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
     <Logger name="ACCESS_LOG" level="off"/>
     <Logger name="MODEL_METRICS" level="off"/>
     <Logger name="TS_METRICS" level="off"/>
-    <Logger name="MODEL_LOG" level="info"/>
+    <Logger name="MODEL_LOG" level="info">
+      <RegexFilter regex=".*Backend received inference.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
     <Logger name="org.pytorch.serve" level="warn"/>
     <Root level="warn"><AppenderRef ref="out"/></Root>
   </Loggers>

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from model_archiver import ModelArchiver, ModelArchiverConfig
 
-from showcause.manifest import Manifest, ManifestError, sha256_of
+from showcause.manifest import Manifest, ManifestError
 from showcause.paths import top_level
 
 FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md")
@@ -27,13 +27,7 @@ def handler_of(manifest: Manifest) -> Path:
 
 def pack(manifest: Manifest, out: Path, workers: int | None = None) -> Path:
     """Writes ``out/NAME.mar`` and returns its path; raises ManifestError where the weights are not those pinned."""
-    if not manifest.weights_path.exists():
-        raise ManifestError(f"{manifest.folder} has no weights.safetensors")
-    digest = sha256_of(manifest.weights_path)
-    if digest != manifest.weights_sha256:
-        raise ManifestError(
-            f"{manifest.weights_path} has SHA-256 {digest}, and model.toml wants {manifest.weights_sha256}"
-        )
+    manifest.check_weights()
     count = workers or manifest.serving.workers
     settings = {
         "minWorkers": count,

@@ -1,6 +1,6 @@
 """One TorchServe as a supervised child process.
 
-engine = TorchServe(manifests, workers=None, gpus=None)
+engine = TorchServe(manifests)
 engine.start()
 engine.wait_until_ready()        each worker of each model has loaded
 ... engine.target, engine.token  for the gateway's client; engine.died() while serving
@@ -10,25 +10,31 @@ engine.stop()                    work in flight is finished; nothing is left beh
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.error
 import urllib.request
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 from showcause.engine.config import free_ports, write_config
 from showcause.engine.java import find_java
 from showcause.engine.pack import pack
+from showcause.image import Limits
 from showcause.manifest import Manifest
 
 START_SECONDS = 180
 STOP_SECONDS = 30
 FAILURES_BEFORE_GIVING_UP = 2  # starts of one model's worker
+LOAD_FAILED = re.compile(r"Load model failed: ([^,\s]+)")
 
 
 class EngineFailed(Exception):
@@ -38,12 +44,20 @@ class EngineFailed(Exception):
 class TorchServe:
     """See the module's docstring. workers: processes a model, None for what its model.toml says."""
 
-    def __init__(self, manifests: Sequence[Manifest], workers: int | None = None, gpus: int | None = None):
-        self.manifests, self.workers, self.gpus = list(manifests), workers, gpus
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        workers: int | None = None,
+        gpus: int | None = None,
+        limits: Limits = Limits(),
+    ):
+        self.manifests, self.workers, self.gpus, self.limits = list(manifests), workers, gpus, limits
         self.ports = free_ports()
         self._home = tempfile.TemporaryDirectory(prefix="showcause-")
         self.home = Path(self._home.name)
-        self.log_path = self.home / "torchserve.log"
+        self.echo = False  # whether its log is passed on to our stderr as it comes
+        self._log: deque[str] = deque(maxlen=200)
+        self._load_failures: Counter[str] = Counter()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,13 +70,6 @@ class TorchServe:
         """Bearer token for inference."""
         return self._key("inference")
 
-    @property
-    def pid(self) -> int:
-        """Process id of the JVM."""
-        if self._process is None:
-            raise EngineFailed("the engine has not been started")
-        return self._process.pid
-
     def start(self) -> None:
         """Packs the models and starts the JVM. Call it before grpc is initialised: it forks."""
         java, version = find_java()
@@ -71,7 +78,13 @@ class TorchServe:
         config = write_config(self.home, store, archives, self.ports, self.gpus)
         quiet = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"] if version >= 24 else []
         site = _site_packages()
-        command = [str(java), *quiet, f"-Dmodel_server_home={site}", f"-Djava.io.tmpdir={self.home}"]
+        command = [
+            str(java),
+            "-XX:+ExitOnOutOfMemoryError",
+            *quiet,
+            f"-Dmodel_server_home={site}",
+            f"-Djava.io.tmpdir={self.home}",
+        ]
         command += [f"-Dlog4j.configurationFile=file://{self.home}/log4j2.xml", "-cp", f"{site}/ts/frontend/*"]
         command += ["org.pytorch.serve.ModelServer", "--python", sys.executable, "-f", str(config)]
         command += ["-s", str(store), "-ncs"]
@@ -81,21 +94,23 @@ class TorchServe:
             "LOG_LOCATION": str(self.home),
             "METRICS_LOCATION": str(self.home),
             # Workers share the cores; more threads than cores only get in each other's way.
-            "SHOWCAUSE_WORKER_THREADS": str(max(1, (os.cpu_count() or 1) // total)),
+            "SHOWCAUSE_WORKER_THREADS": str(max(1, _cores() // total)),
+            "SHOWCAUSE_MAX_IMAGE_BYTES": str(self.limits.image_bytes),
+            "SHOWCAUSE_MAX_IMAGE_PIXELS": str(self.limits.image_pixels),
             "PYTHONUNBUFFERED": "1",
         }
-        with open(self.log_path, "wb") as log:
-            # A session of its own, so that Ctrl-C reaches the gateway alone, which then drains.
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.home,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - called before any thread is started
-            )
+        # A session of its own, so that Ctrl-C reaches the gateway alone, which then drains.
+        self._process = subprocess.Popen(
+            command,
+            cwd=self.home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - called before any thread is started
+        )
+        threading.Thread(target=self._read_log, args=(self._process.stdout,), daemon=True).start()
 
     def wait_until_ready(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Returns when every worker of every model has loaded; raises EngineFailed with the reason otherwise."""
@@ -105,10 +120,10 @@ class TorchServe:
             if reason := self.died():
                 raise EngineFailed(reason)
             for name in sorted(waiting):
-                if self._workers_ready(name):
+                if self.ready(name):
                     waiting.remove(name)
                     say(f"model {name} is loaded")
-                elif self._failed_starts(name) >= FAILURES_BEFORE_GIVING_UP:
+                elif self._load_failures[name] >= FAILURES_BEFORE_GIVING_UP:
                     raise EngineFailed(f"model {name} cannot be loaded:\n{self.log_tail()}")
             if waiting and time.monotonic() > deadline:
                 raise EngineFailed(f"{sorted(waiting)} not ready after {START_SECONDS} s:\n{self.log_tail()}")
@@ -137,30 +152,33 @@ class TorchServe:
 
     def log_tail(self, lines: int = 30) -> str:
         """The end of TorchServe's and its workers' log."""
-        if not self.log_path.exists():
-            return "(no log)"
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(list(self._log)[-lines:]) or "(no log)"
 
-    def metrics(self) -> str:
-        """TorchServe's own series, in Prometheus' text format."""
-        return self._get(self.ports.metrics, "/metrics", "inference").decode()
-
-    def _workers_ready(self, name: str) -> bool:
+    def ready(self, name: str) -> bool:
+        """Whether every worker of a model has loaded and runs."""
         try:
-            (model,) = json.loads(self._get(self.ports.management, f"/models/{name}", "management"))
-        except (urllib.error.URLError, OSError, ValueError, KeyError):
-            return False  # still starting
-        states = [worker["status"] for worker in model["workers"]]
-        return len(states) >= model["minWorkers"] and set(states) == {"READY"}
+            (model,) = json.loads(self._get(f"/models/{name}"))
+            states = [worker["status"] for worker in model["workers"]]
+            return len(states) >= model["minWorkers"] and set(states) == {"READY"}
+        except (OSError, HTTPException, ValueError, KeyError, TypeError):
+            return False  # still starting, or not itself: whatever it said, it did not say that it is ready
 
-    def _failed_starts(self, name: str) -> int:
-        log = self.log_path.read_text(errors="replace")
-        return log.count(f"Load model failed: {name}")
+    def _read_log(self, stream: IO[bytes]) -> None:
+        with stream:
+            for raw in stream:
+                line = raw.decode(errors="replace").rstrip()
+                self._log.append(line)
+                if match := LOAD_FAILED.search(line):
+                    self._load_failures[match.group(1)] += 1
+                if self.echo:
+                    print(f"torchserve | {line}", file=sys.stderr, flush=True)
 
-    def _get(self, port: int, path: str, key: str) -> bytes:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
-        request.add_header("Authorization", f"Bearer {self._key(key)}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+    def _get(self, path: str) -> bytes:
+        """From the management API. A proxy that the environment names is for other hosts than our own loopback."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports.management}{path}")
+        request.add_header("Authorization", f"Bearer {self._key('management')}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=10) as answer:
             body: bytes = answer.read()
             return body
 
@@ -174,6 +192,11 @@ def _site_packages() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise EngineFailed("torchserve is not installed: pip install 'showcause[server]'")
     return Path(next(iter(spec.submodule_search_locations))).parent
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_with_parent() -> None:

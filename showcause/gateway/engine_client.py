@@ -1,5 +1,6 @@
 """The gateway's way to the engine: a protocol, and TorchServe behind it."""
 
+import logging
 import time
 from typing import Protocol
 
@@ -7,7 +8,9 @@ import grpc
 
 from showcause.engine.config import MAX_MESSAGE_BYTES
 from showcause.engine.v1 import prediction_pb2
-from showcause.errors import DeadlineExceeded, ShowcauseError, Unavailable
+from showcause.errors import DeadlineExceeded, ResourceExhausted, ShowcauseError, Unavailable
+
+log = logging.getLogger(__name__)
 
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 
@@ -60,6 +63,7 @@ def _translated(error: grpc.aio.AioRpcError, model: str) -> ShowcauseError:
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the engine answered")
     details = error.details() or ""
+    log.warning("engine: %s: %s", error.code().name, details)
     if "has no worker" in details:
-        return Unavailable("ENGINE_UNAVAILABLE", f"the queue of model {model} is full; try again")
+        return ResourceExhausted("QUEUE_FULL", f"the queue of model {model} is full; try again later")
     return Unavailable("ENGINE_UNAVAILABLE", f"the worker of model {model} is not there; try again")

@@ -1,8 +1,10 @@
 """What the service tells Prometheus. One object and one registry a service; nothing global."""
 
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
@@ -18,7 +20,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         names = ("model", "operation")
         self.requests = Counter("showcause_requests", "Requests by their outcome", (*names, "code"), registry=registry)
-        self.in_flight = Gauge("showcause_in_flight_requests", "Requests being answered", names, registry=registry)
+        self.in_flight = Gauge(
+            "showcause_in_flight_requests", "Requests being answered", ("operation",), registry=registry
+        )
         self.latency = Histogram(
             "showcause_request_latency_seconds", "Arrival to departure", names, buckets=BUCKETS, registry=registry
         )
@@ -27,19 +31,28 @@ class Metrics:
         self.build = Info("showcause_build", "Version of the service", registry=registry)
 
     @contextmanager
-    def watch(self, model: str, operation: str, request_bytes: int) -> Iterator[None]:
-        """Counts one request, whatever becomes of it."""
-        began, code = time.perf_counter(), "OK"
-        self.request_bytes.labels(model, operation).inc(request_bytes)
+    def watch(self, operation: str, request_bytes: int) -> Iterator["Seen"]:
+        """Counts one request, whatever becomes of it, under the model that is known by then ("" if none)."""
+        began, code, seen = time.perf_counter(), "OK", Seen()
         try:
-            with self.in_flight.labels(model, operation).track_inprogress():
-                yield
+            with self.in_flight.labels(operation).track_inprogress():
+                yield seen
         except ShowcauseError as error:
             code = error.code_name
             raise
         except BaseException as error:
-            code = "CANCELLED" if type(error).__name__ == "CancelledError" else "INTERNAL"
+            code = "CANCELLED" if isinstance(error, CancelledError) else "INTERNAL"
             raise
         finally:
-            self.requests.labels(model, operation, code).inc()
-            self.latency.labels(model, operation).observe(time.perf_counter() - began)
+            self.requests.labels(seen.model, operation, code).inc()
+            self.latency.labels(seen.model, operation).observe(time.perf_counter() - began)
+            self.request_bytes.labels(seen.model, operation).inc(request_bytes)
+            self.response_bytes.labels(seen.model, operation).inc(seen.response_bytes)
+
+
+@dataclass
+class Seen:
+    """What is found out about a request on its way."""
+
+    model: str = ""
+    response_bytes: int = 0

@@ -10,19 +10,23 @@
 are problem details (RFC 9457).
 """
 
+import asyncio
+import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from showcause.errors import FailedPrecondition, InvalidArgument, ShowcauseError, internal
-from showcause.gateway.service import REQUESTS, Caller, Service
+from showcause.errors import InvalidArgument, ShowcauseError, internal, out_of_range
+from showcause.gateway.service import MOST_OTHER_BYTES, REQUESTS, Caller, Service
 from showcause.image import Limits, too_many_bytes
 from showcause.reply import PICTURE_KINDS
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
@@ -35,11 +39,13 @@ HTTP_STATUS = {
     "NOT_FOUND": 404,
     "FAILED_PRECONDITION": 400,
     "DEADLINE_EXCEEDED": 504,
+    "RESOURCE_EXHAUSTED": 429,
     "UNAVAILABLE": 503,
     "INTERNAL": 500,
 }
+PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE, PHOTO_TYPES = "application/json", ("image/", "application/octet-stream")
-JSON_OVERHEAD_BYTES = 1 << 20  # beside the photo in base64
+JSON_FACTOR = 4  # JSON takes more bytes than protobuf for the same
 PARAMETERS = {
     "explain": ("target", "top_k", "method", "picture", "prediction_count", "version"),
     "predict": ("prediction_count", "version"),
@@ -56,7 +62,7 @@ def make_app(service: Service) -> Starlette:
             message.output.pictures.append(explanation_pb2.PICTURE_KIND_OVERLAY)
         response = await service.answer("explain", message.SerializeToString(), caller)
         if not as_picture:
-            return _json(service_pb2.ExplainResponse.FromString(response))
+            return await asyncio.to_thread(_json, service_pb2.ExplainResponse.FromString(response))
         explanation = service_pb2.ExplainResponse.FromString(response).explanations[0]
         return Response(explanation.pictures[0].png, media_type="image/png")
 
@@ -91,8 +97,17 @@ def make_app(service: Service) -> Starlette:
             Route("/v1/models/{model}", _guarded(service, get_model)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-        ]
+        ],
+        exception_handlers={HTTPException: _no_such_page},
     )
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    """Wrong paths and verbs, as problem details like every other error."""
+    assert isinstance(error, HTTPException)
+    body = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+    body["detail"] = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse(body, error.status_code, headers=error.headers, media_type=PROBLEM_TYPE)
 
 
 async def _read(request: Request, operation: str, limits: Limits) -> Message:
@@ -100,13 +115,9 @@ async def _read(request: Request, operation: str, limits: Limits) -> Message:
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     model = request.path_params["model"]
     if content_type == JSON_TYPE:
-        body = await _body(request, 4 * limits.image_bytes // 3 + JSON_OVERHEAD_BYTES, limits)
-        message = REQUESTS[operation]()
-        try:
-            json_format.Parse(body, message)
-        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-            text = f"the body is no {message.DESCRIPTOR.full_name} in JSON: {error}"
-            raise InvalidArgument("REQUEST_MALFORMED", text[:500], field="body") from error
+        _only_known(request, ())
+        body = await _body(request, 4 * limits.image_bytes // 3 + MOST_OTHER_BYTES, limits)
+        message = await asyncio.to_thread(_parsed_json, body, operation)  # beside the loop: it can be 27 MB
         if message.model not in ("", model):
             raise InvalidArgument(
                 "PARAMETER_OUT_OF_RANGE",
@@ -118,14 +129,7 @@ async def _read(request: Request, operation: str, limits: Limits) -> Message:
         message.model = model
         return message
     if content_type.startswith(PHOTO_TYPES):
-        unknown = sorted(set(request.query_params) - set(PARAMETERS[operation]))
-        if unknown:
-            raise InvalidArgument(
-                "REQUEST_MALFORMED",
-                "unknown query parameter",
-                field=unknown[0],
-                allowed=", ".join(PARAMETERS[operation]),
-            )
+        _only_known(request, PARAMETERS[operation])
         message = REQUESTS[operation](model=model, version=request.query_params.get("version", ""))
         message.prediction_count = _whole(request, "prediction_count")
         message.input.CopyFrom(input_pb2.Input(image=await _body(request, limits.image_bytes, limits)))
@@ -141,10 +145,31 @@ async def _read(request: Request, operation: str, limits: Limits) -> Message:
     )
 
 
+def _parsed_json(body: bytes, operation: str) -> Any:
+    """The request message from JSON; what is not the photo is limited before it is turned into messages."""
+    message = REQUESTS[operation]()
+    try:
+        table = json.loads(body)
+        image = table.get("input", {}).get("image", "")
+        if len(body) - len(image) > JSON_FACTOR * MOST_OTHER_BYTES and "tensor" not in table["input"]:
+            raise ValueError(f"beside the photo it has more than {JSON_FACTOR * MOST_OTHER_BYTES} bytes")
+        json_format.ParseDict(table, message)
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        text = f"the body is no {message.DESCRIPTOR.full_name} in JSON: {error}"
+        raise InvalidArgument("REQUEST_MALFORMED", text[:500], field="body") from error
+    return message
+
+
+def _only_known(request: Request, known: tuple[str, ...]) -> None:
+    for name in sorted(set(request.query_params) - set(known)):
+        allowed = ", ".join(known) or "none beside a JSON body, which holds them"
+        raise InvalidArgument("REQUEST_MALFORMED", "unknown query parameter", field=name, allowed=allowed)
+
+
 def _read_query(request: Request, message: service_pb2.ExplainRequest) -> None:
     """?target=zebra&target=3 &top_k=2 &method=linear_map &picture=color"""
     for target in request.query_params.getlist("target"):
-        by_index = target.lstrip("-").isdecimal() and len(target) < 10
+        by_index = re.fullmatch(r"-?[0-9]{1,9}", target)
         message.targets.append(
             method_pb2.Target(class_index=int(target)) if by_index else method_pb2.Target(label=target)
         )
@@ -154,15 +179,13 @@ def _read_query(request: Request, message: service_pb2.ExplainRequest) -> None:
         method = method_pb2.Method()
         if name not in method.DESCRIPTOR.fields_by_name:
             allowed = ", ".join(method.DESCRIPTOR.fields_by_name)
-            raise FailedPrecondition(
-                "METHOD_NOT_AVAILABLE", "no such method", field="method", value=name, allowed=allowed
-            )
+            raise out_of_range("method", name, allowed)
         getattr(method, name).SetInParent()
         message.methods.append(method)
     for kind in request.query_params.getlist("picture"):
         if kind not in PICTURE_KINDS:
             allowed = ", ".join(PICTURE_KINDS)
-            raise InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field="picture", value=kind, allowed=allowed)
+            raise out_of_range("picture", kind, allowed)
         message.output.pictures.append(PICTURE_KIND_NUMBERS[kind])
 
 
@@ -173,9 +196,7 @@ def _whole(request: Request, name: str) -> int:
     except ValueError:
         number = 1 << 31
     if not -(1 << 31) <= number < 1 << 31:
-        raise InvalidArgument(
-            "PARAMETER_OUT_OF_RANGE", "not allowed", field=name, value=text, allowed="a whole number of 32 bits"
-        )
+        raise out_of_range(name, text, "a whole number of 32 bits")
     return number
 
 
@@ -195,7 +216,7 @@ async def _body(request: Request, most_bytes: int, limits: Limits) -> bytes:
 
 def _json(message: Message) -> Response:
     text = json_format.MessageToJson(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=False, indent=None
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
     )
     return Response(text, media_type=JSON_TYPE)
 
@@ -233,4 +254,4 @@ def _problem(error: ShowcauseError, caller: Caller) -> Response:
         "request_id": caller.request_id,
     }
     body |= {key: value for key in ("field", "value", "allowed") if (value := getattr(error, key))}
-    return JSONResponse(body, status, media_type="application/problem+json")
+    return JSONResponse(body, status, media_type=PROBLEM_TYPE)

@@ -22,13 +22,16 @@ Handler = Callable[[bytes, Caller], Awaitable[bytes]]
 class Health:
     """grpc.health.v1: the server "", the service, and each model by its name."""
 
+    WHOLE = ("", SERVICE_NAME)
+
     def __init__(self, models: Iterable[str]):
         self.servicer = health_aio.HealthServicer()
-        self._names = ["", SERVICE_NAME, *models]
+        self._names = [*self.WHOLE, *models]
 
-    async def set(self, serving: bool) -> None:
+    async def set(self, serving: bool, *names: str) -> None:
+        """Sets the status of the names given, or of all."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in self._names:
+        for name in names or self._names:
             await self.servicer.set(name, status)
 
 
@@ -63,7 +66,11 @@ def make_server(service: Service, health: Health, host: str, port: int) -> tuple
     reflection.enable_server_reflection(
         (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
     )
-    return server, server.add_insecure_port(f"{host}:{port}")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return server, server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from error
 
 
 def _guarded(service: Service, run: Handler) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]:
@@ -72,7 +79,9 @@ def _guarded(service: Service, run: Handler) -> Callable[[bytes, grpc.aio.Servic
     async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         caller = service.caller(metadata.get("x-request-id"), context.time_remaining())
-        await context.send_initial_metadata((("x-request-id", caller.request_id),))
+        # In the trailers, not the initial metadata: once those are sent, gRPC's clients no longer retry.
+        identity = ("x-request-id", caller.request_id)
+        context.set_trailing_metadata((identity,))
         try:
             return await run(data, caller)
         except ShowcauseError as error:
@@ -81,7 +90,7 @@ def _guarded(service: Service, run: Handler) -> Callable[[bytes, grpc.aio.Servic
             log.exception("request %s failed", caller.request_id)
             failure = internal(caller.request_id)
         status = to_status(failure)
-        details = (("grpc-status-details-bin", status.SerializeToString()),)
+        details = (identity, ("grpc-status-details-bin", status.SerializeToString()))
         await context.abort(STATUS_CODES[status.code], status.message, details)
         raise AssertionError("abort raises")
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import uvicorn
@@ -21,7 +22,8 @@ from showcause.manifest import Manifest, ManifestError, read_store
 
 log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 0.5  # how often the engine's process is looked at
+WATCH_SECONDS = 1.0  # how often the engine and its workers are looked at
+LAST_WORDS_SECONDS = 1.0  # for replies that are still on their way out
 
 
 def chosen_models(settings: Settings) -> list[Manifest]:
@@ -38,7 +40,7 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     """Runs until SIGTERM or SIGINT, then drains; raises EngineFailed or ManifestError, with nothing left behind."""
     manifests = chosen_models(settings)
     say(f"starting TorchServe with {', '.join(manifest.name for manifest in manifests)}")
-    engine = TorchServe(manifests, settings.workers, settings.gpus)
+    engine = TorchServe(manifests, settings.workers, settings.gpus, settings.limits)
     # SIGTERM during the start must not leave a JVM behind.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -48,6 +50,9 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     except KeyboardInterrupt:
         say("stopped while starting")
     finally:
+        # A second signal must not interrupt the clean-up.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         engine.stop()
     say("stopped")
 
@@ -77,7 +82,7 @@ async def _serve(settings: Settings, manifests: list[Manifest], engine: TorchSer
             access_log=False,
             lifespan="off",
             loop="asyncio",  # grpc.aio does not share uvloop
-            timeout_graceful_shutdown=int(settings.grace_seconds),
+            timeout_graceful_shutdown=int(LAST_WORDS_SECONDS),
         )
     )
     metrics_server, _ = start_http_server(settings.metrics_port, settings.host, metrics.registry)
@@ -85,19 +90,23 @@ async def _serve(settings: Settings, manifests: list[Manifest], engine: TorchSer
     try:
         await grpc_server.start()
         rest_task = asyncio.create_task(rest_server.serve(sockets=[rest_socket]))
-        service.ready = True
+        while not rest_server.started and not rest_task.done():
+            await asyncio.sleep(0.01)
+        service.ready = engine.echo = True
         await health.set(True)
         say(
             f"serving gRPC on {settings.host}:{grpc_port}, REST on http://{settings.host}:{rest_port}, "
             f"metrics on http://{settings.host}:{metrics_port}/metrics"
         )
-        reason = await _until_stopped(stopping, engine)
-        service.ready = False
+        reason = await _until_stopped(stopping, engine, service, health)
+        service.ready, service.draining = False, True
         await health.set(False)
         if not reason:
             say(f"draining: {settings.grace_seconds:g} s at most for what was accepted")
+            await _until_idle(service, settings.grace_seconds)
+        # By now only health watches can be open: they would hold the server for the whole grace period.
         rest_server.should_exit = True
-        await grpc_server.stop(0 if reason else settings.grace_seconds)
+        await grpc_server.stop(LAST_WORDS_SECONDS)
         await rest_task
         if reason:
             raise EngineFailed(reason)
@@ -106,14 +115,26 @@ async def _serve(settings: Settings, manifests: list[Manifest], engine: TorchSer
         await client.close()
 
 
-async def _until_stopped(stopping: asyncio.Event, engine: TorchServe) -> str:
-    """Waits for a signal (answers "") or for the engine's end (answers why)."""
+async def _until_stopped(stopping: asyncio.Event, engine: TorchServe, service: Service, health: rpc.Health) -> str:
+    """Waits for a signal (answers "") or for the engine's end (answers why); keeps readiness true meanwhile."""
     while not stopping.is_set():
         if reason := engine.died():
             return reason
+        up = {name: await asyncio.to_thread(engine.ready, name) for name in service.manifests}
+        for name, answers in up.items():
+            await health.set(answers, name)
+        service.ready = all(up.values())
+        await health.set(service.ready, *rpc.Health.WHOLE)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopping.wait(), WATCH_SECONDS)
     return ""
+
+
+async def _until_idle(service: Service, most_seconds: float) -> None:
+    """Waits for the requests that were accepted."""
+    deadline = time.monotonic() + most_seconds
+    while service.in_flight and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
 
 
 def _listening(host: str, port: int) -> socket.socket:

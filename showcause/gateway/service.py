@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError, Message
 
-from showcause.errors import InvalidArgument, NotFound, ShowcauseError, internal
+from showcause.errors import InvalidArgument, NotFound, ShowcauseError, Unavailable, internal, out_of_range
 from showcause.gateway.engine_client import Engine
 from showcause.gateway.metrics import Metrics
 from showcause.image import Limits, too_many_bytes
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 REQUESTS = {"explain": service_pb2.ExplainRequest, "predict": service_pb2.PredictRequest}
 DEFAULT_PAGE, MOST_PAGE = 100, 1000
+MOST_OTHER_BYTES = 64 * 1024  # of a request, beside its photo or tensor
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what of a caller's id may go into logs and headers
 
 
@@ -38,7 +39,7 @@ class Caller:
 
 
 class Service:
-    """ready: whether the engine answers; set by the server that owns both."""
+    """ready: whether the engine answers; draining: whether new requests are refused; both set by the server."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Service:
     ):
         self.manifests = {manifest.name: manifest for manifest in manifests}
         self.engine, self.metrics, self.limits, self.timeout_seconds = engine, metrics, limits, timeout_seconds
-        self.ready = False
+        self.ready, self.draining, self.in_flight = False, False, 0
 
     def caller(self, request_id: str | None, seconds_left: float | None) -> Caller:
         """Who asks, and until when they wait; never longer than the service's own time-out."""
@@ -61,11 +62,14 @@ class Service:
     async def answer(self, operation: str, data: bytes, caller: Caller) -> bytes:
         """``explain`` or ``predict``: a serialised request -> a serialised response; raises ShowcauseError."""
         began = time.perf_counter()
-        request = parsed(REQUESTS[operation], data)
-        manifest = self.manifest(request.model, request.version)
-        with self.metrics.watch(manifest.name, operation, len(data)):
-            if len(request.input.image) > self.limits.image_bytes:
-                raise too_many_bytes(len(request.input.image), self.limits)
+        with self.metrics.watch(operation, len(data)) as seen:
+            if self.draining:
+                raise Unavailable("ENGINE_UNAVAILABLE", "the service is stopping; try another replica")
+            request = parsed(REQUESTS[operation], data)
+            manifest = self.manifest(request.model, request.version)
+            seen.model = manifest.name
+            self._check_bytes(request, len(data))
+            self.in_flight += 1
             try:
                 envelope = await self.engine.answer(manifest.name, operation, data, caller.deadline, caller.request_id)
                 response = unseal(envelope)
@@ -74,23 +78,39 @@ class Service:
             except Exception:
                 log.exception("request %s failed", caller.request_id)
                 raise internal(caller.request_id) from None
+            finally:
+                self.in_flight -= 1
             total = model_pb2.Timings(total_seconds=time.perf_counter() - began)
             # The fields of both responses have the same numbers.
             response += service_pb2.PredictResponse(timings=total, request_id=caller.request_id).SerializeToString()
-            self.metrics.response_bytes.labels(manifest.name, operation).inc(len(response))
+            seen.response_bytes = len(response)
             return response
+
+    def _check_bytes(self, request: service_pb2.ExplainRequest | service_pb2.PredictRequest, size: int) -> None:
+        """Limits on the photo, and on everything else, before anything is done with either."""
+        photo = len(request.input.image)
+        if photo > self.limits.image_bytes:
+            raise too_many_bytes(photo, self.limits)
+        rest = size - photo - len(request.input.tensor.data)
+        if rest > MOST_OTHER_BYTES:
+            raise InvalidArgument(
+                "INPUT_TOO_LARGE",
+                "the request is too large, its photo not counted",
+                field="request",
+                value=f"{rest} bytes",
+                allowed=f"at most {MOST_OTHER_BYTES} bytes",
+            )
 
     def list_models(self, data: bytes) -> service_pb2.ListModelsResponse:
         """A page of the served models, by name; the token is the name of the page's first model."""
         request = parsed(service_pb2.ListModelsRequest, data)
-        if not 0 <= request.page_size <= MOST_PAGE:
-            allowed = f"1 to {MOST_PAGE}, or 0 for the default"
-            raise _bad("page_size", request.page_size, allowed)
+        if request.page_size < 0:
+            raise out_of_range("page_size", request.page_size, "1 or more, or 0 for the default")
         names = sorted(self.manifests)
         if request.page_token and request.page_token not in names:
-            raise _bad("page_token", request.page_token, "next_page_token of an earlier page")
+            raise out_of_range("page_token", request.page_token, "next_page_token of an earlier page")
         start = names.index(request.page_token) if request.page_token else 0
-        end = start + (request.page_size or DEFAULT_PAGE)
+        end = start + min(request.page_size or DEFAULT_PAGE, MOST_PAGE)
         return service_pb2.ListModelsResponse(
             models=[self._model_message(self.manifests[name], card=False) for name in names[start:end]],
             next_page_token=names[end] if end < len(names) else "",
@@ -110,7 +130,7 @@ class Service:
                 (only,) = self.manifests.values()
                 name = only.name
             else:
-                raise _bad("model", "", allowed)
+                raise out_of_range("model", "", allowed)
         manifest = self.manifests.get(name)
         if manifest is None:
             raise NotFound("MODEL_NOT_FOUND", "no such model is served", field="model", value=name, allowed=allowed)
@@ -151,7 +171,3 @@ def parsed(kind: type[Message], data: bytes):  # type: ignore[no-untyped-def]
         return kind.FromString(data)
     except DecodeError as error:
         raise InvalidArgument("REQUEST_MALFORMED", f"the bytes are no {kind.DESCRIPTOR.full_name}") from error
-
-
-def _bad(field: str, value: object, allowed: str) -> InvalidArgument:
-    return InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field=field, value=value, allowed=allowed)

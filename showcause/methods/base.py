@@ -30,7 +30,7 @@ class Attribution:
     """
 
     map: NDArray[np.float32]
-    evidence: Residual | None = None
+    evidence: tuple[Residual, ...] = ()
     weights: NDArray[np.float32] | None = None
     color: Callable[[], NDArray[np.float32]] | None = None
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from showcause.errors import InvalidArgument
+from showcause.errors import out_of_range
 from showcause.methods.base import Ask, Attribution
 from showcause.nets.base import Forward
 from showcause.reply import Residual
@@ -29,19 +29,15 @@ def settle(method: method_pb2.Method, field: str) -> method_pb2.Method:
     """The parameters with their defaults; raises InvalidArgument naming ``field``."""
     sent = method.linear_map
     smoothing, percentile = sent.smoothing_px or SMOOTHING_PX, sent.opacity_percentile or OPACITY_PERCENTILE
-    if smoothing > MOST_SMOOTHING_PX or smoothing % 2 == 0:
+    if not 0 < smoothing <= MOST_SMOOTHING_PX or smoothing % 2 == 0:
         allowed = f"odd, 1 to {MOST_SMOOTHING_PX}"
-        raise _out_of_range(f"{field}.linear_map.smoothing_px", smoothing, allowed)
+        raise out_of_range(f"{field}.linear_map.smoothing_px", smoothing, allowed)
     if not (math.isfinite(percentile) and 0 < percentile <= 100):
-        raise _out_of_range(f"{field}.linear_map.opacity_percentile", percentile, "greater than 0, up to 100")
+        raise out_of_range(f"{field}.linear_map.opacity_percentile", percentile, "greater than 0, up to 100")
     settled = method_pb2.LinearMap(
         include_weights=sent.include_weights, smoothing_px=smoothing, opacity_percentile=percentile
     )
     return method_pb2.Method(linear_map=settled)
-
-
-def _out_of_range(field: str, value: object, allowed: str) -> InvalidArgument:
-    return InvalidArgument("PARAMETER_OUT_OF_RANGE", "not allowed", field=field, value=value, allowed=allowed)
 
 
 def explain(forward: Forward, asks: Sequence[Ask]) -> list[Attribution]:
@@ -66,7 +62,9 @@ def explain(forward: Forward, asks: Sequence[Ask]) -> list[Attribution]:
             w = weights[position].float().cpu()
             found[index] = Attribution(
                 map=contributions[position].float().numpy(),
-                evidence=Residual(float(contributions[position].double().sum()), forward.bias, float(scores[position])),
+                evidence=(
+                    Residual(float(contributions[position].double().sum()), forward.bias, float(scores[position])),
+                ),
                 weights=w.numpy() if parameters.include_weights else None,
                 color=_Painter(w, contributions[position].float(), parameters),
             )

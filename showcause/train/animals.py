@@ -13,6 +13,8 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from showcause.layers.bcos import add_inverse
+
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the picture
 
 
@@ -142,13 +144,11 @@ def jittered(rgb: Tensor, generator: torch.Generator) -> Tensor:
 @torch.no_grad()
 def predict(net: torch.nn.Module, pictures: list[Picture], size: int, batch: int = 64) -> Tensor:
     """Logits on squashed boxes, the served preprocessing: (len(pictures), classes)."""
-    from showcause.layers.bcos import add_inverse
-
     net.eval()
-    logits = []
+    device, logits = next(net.parameters()).device, []
     for start in range(0, len(pictures), batch):
         rgb = torch.from_numpy(np.stack([squash(p, size) for p in pictures[start : start + batch]])).float() / 255
-        logits.append(net(add_inverse(rgb).to(memory_format=torch.channels_last)))
+        logits.append(net(add_inverse(rgb).to(device, memory_format=torch.channels_last)).cpu())
     return torch.cat(logits).float()
 
 

@@ -1,6 +1,7 @@
 """One training loop: seeded, with progress, resumable after every epoch, in bfloat16."""
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -47,9 +48,11 @@ def fit(
     """Trains ``net`` in place with one sigmoid per class (binary cross-entropy, as the B-cos papers do).
 
     groups: AdamW parameter groups. measure: called with the network and the picture size after each epoch; its answer
-    is printed. A checkpoint in ``out`` lets the same call go on after an interruption. A C++ compiler, where there is
-    one, makes it five times faster.
+    is printed. A checkpoint in ``out`` lets the same call go on after an interruption; one of other settings is refused
+    with ValueError. A C++ compiler, where there is one, makes it five times faster.
     """
+    if len(pictures) < batch:
+        raise ValueError(f"{len(pictures)} pictures do not fill a batch of {batch}")
     device = next(net.parameters()).device
     plan = [phase for phase in phases for _ in range(phase.epochs)]  # one entry an epoch
     steps = math.ceil(len(pictures) / batch)
@@ -57,8 +60,11 @@ def fit(
     base_rates = [group["lr"] for group in optimizer.param_groups]
     fast = torch.compile(net, dynamic=False) if compiled else net
     checkpoint, first = out / "checkpoint.pt", 0
+    settings = f"{phases}, rates {base_rates}, batch {batch}, seed {seed}, {len(pictures)} pictures"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=device)
+        if saved["settings"] != settings:
+            raise ValueError(f"{checkpoint} was made with {saved['settings']}, and not with {settings}")
         net.load_state_dict(saved["net"])
         optimizer.load_state_dict(saved["optimizer"])
         first = saved["epoch"]
@@ -99,7 +105,9 @@ def fit(
                     f"loss {total / seen:.3f}, {rate:.0f} pictures/s"
                 )
         out.mkdir(parents=True, exist_ok=True)
-        torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}, checkpoint)
+        state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
+        torch.save(state | {"settings": settings}, out / "checkpoint.new")
+        os.replace(out / "checkpoint.new", checkpoint)  # an interruption leaves the old one or the new one
         say(
             f"epoch {epoch + 1}/{len(plan)}: loss {total / seen:.3f}, {measure(net, phase.size)}, "
             f"{time.monotonic() - began:.0f} s"

@@ -1,11 +1,12 @@
 """The figures that a model card quotes, and the files of a model folder."""
 
+import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from showcause.manifest import sha256_of
@@ -46,18 +47,15 @@ def positive_share_in_box(net: BcosNet, pictures: list[Picture], boxes: list[tup
     return torch.stack(shares)
 
 
-def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict in float16; counters stay what they are."""
-    return {key: (value.half() if value.is_floating_point() else value).contiguous() for key, value in state.items()}
+def served_precision(net: BcosNet) -> dict[str, Tensor]:
+    """The state dict as it is served: filters in float16; norms, whose variances have no bounded range, in float32."""
+    state = net.cpu().state_dict()
+    return {key: (value.half() if value.ndim == 4 else value).contiguous() for key, value in state.items()}
 
 
-def write_weights(net: BcosNet, folder: Path) -> str:
-    """Writes float16 weights into a model folder and their digest into its model.toml; the digest."""
-    path, manifest = folder / "weights.safetensors", folder / "model.toml"
-    save_file(half(net.cpu().state_dict()), path)
-    path.chmod(0o644)
-    digest = sha256_of(path)
-    lines = manifest.read_text().splitlines()
-    kept = [f'weights_sha256 = "{digest}"' if line.startswith("weights_sha256") else line for line in lines]
-    manifest.write_text("\n".join(kept) + "\n")
-    return digest
+def install(weights: Path, size: int, folder: Path) -> None:
+    """Puts a weights file into a model folder; writes its digest and the input size into model.toml."""
+    shutil.copyfile(weights, folder / "weights.safetensors")
+    manifest = folder / "model.toml"
+    text = re.sub(r'(?m)^weights_sha256 = ".*"', f'weights_sha256 = "{sha256_of(weights)}"', manifest.read_text())
+    manifest.write_text(re.sub(r"(?m)^(width|height) = \d+", rf"\1 = {size}", text))

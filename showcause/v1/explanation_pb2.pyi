@@ -60,13 +60,13 @@ class Explanation(_message.Message):
     method: str
     target: ResolvedTarget
     kind: _method_pb2.ExplanationKind
-    evidence: Evidence
+    evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
     map: Map
     pictures: _containers.RepeatedCompositeFieldContainer[Picture]
     parts: _containers.RepeatedCompositeFieldContainer[Part]
     box: _input_pb2.Rectangle
     weights: _input_pb2.Tensor
-    def __init__(self, method: _Optional[str] = ..., target: _Optional[_Union[ResolvedTarget, _Mapping]] = ..., kind: _Optional[_Union[_method_pb2.ExplanationKind, str]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., map: _Optional[_Union[Map, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., weights: _Optional[_Union[_input_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    def __init__(self, method: _Optional[str] = ..., target: _Optional[_Union[ResolvedTarget, _Mapping]] = ..., kind: _Optional[_Union[_method_pb2.ExplanationKind, str]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., map: _Optional[_Union[Map, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., weights: _Optional[_Union[_input_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ResolvedTarget(_message.Message):
     __slots__ = ("class_target", "neuron")
@@ -113,7 +113,7 @@ class Picture(_message.Message):
     def __init__(self, kind: _Optional[_Union[PictureKind, str]] = ..., png: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class Part(_message.Message):
-    __slots__ = ("filter", "layer", "category", "name", "name_agreement", "center", "box", "outline", "activation", "share")
+    __slots__ = ("filter", "layer", "category", "name", "name_agreement", "center", "box", "outlines", "activation", "contribution", "share")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
@@ -121,8 +121,9 @@ class Part(_message.Message):
     NAME_AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     CENTER_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
-    OUTLINE_FIELD_NUMBER: _ClassVar[int]
+    OUTLINES_FIELD_NUMBER: _ClassVar[int]
     ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     filter: int
     layer: str
@@ -131,10 +132,17 @@ class Part(_message.Message):
     name_agreement: float
     center: Point
     box: _input_pb2.Rectangle
-    outline: _containers.RepeatedCompositeFieldContainer[Point]
+    outlines: _containers.RepeatedCompositeFieldContainer[Polygon]
     activation: float
+    contribution: float
     share: float
-    def __init__(self, filter: _Optional[int] = ..., layer: _Optional[str] = ..., category: _Optional[str] = ..., name: _Optional[str] = ..., name_agreement: _Optional[float] = ..., center: _Optional[_Union[Point, _Mapping]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., outline: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., activation: _Optional[float] = ..., share: _Optional[float] = ...) -> None: ...
+    def __init__(self, filter: _Optional[int] = ..., layer: _Optional[str] = ..., category: _Optional[str] = ..., name: _Optional[str] = ..., name_agreement: _Optional[float] = ..., center: _Optional[_Union[Point, _Mapping]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., outlines: _Optional[_Iterable[_Union[Polygon, _Mapping]]] = ..., activation: _Optional[float] = ..., contribution: _Optional[float] = ..., share: _Optional[float] = ...) -> None: ...
+
+class Polygon(_message.Message):
+    __slots__ = ("points",)
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    points: _containers.RepeatedCompositeFieldContainer[Point]
+    def __init__(self, points: _Optional[_Iterable[_Union[Point, _Mapping]]] = ...) -> None: ...
 
 class Point(_message.Message):
     __slots__ = ("x", "y")

@@ -25,6 +25,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_DEADLINE_EXCEEDED: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
     ERROR_REASON_REQUEST_MALFORMED: _ClassVar[ErrorReason]
+    ERROR_REASON_REPLY_TOO_LARGE: _ClassVar[ErrorReason]
+    ERROR_REASON_QUEUE_FULL: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INPUT_MISSING: ErrorReason
 ERROR_REASON_IMAGE_NOT_DECODABLE: ErrorReason
@@ -37,6 +39,8 @@ ERROR_REASON_ENGINE_UNAVAILABLE: ErrorReason
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason
+ERROR_REASON_REPLY_TOO_LARGE: ErrorReason
+ERROR_REASON_QUEUE_FULL: ErrorReason
 
 class ExplainRequest(_message.Message):
     __slots__ = ("model", "version", "input", "targets", "methods", "output", "prediction_count")
@@ -95,10 +99,22 @@ class ExplainStreamResponse(_message.Message):
     def __init__(self, id: _Optional[str] = ..., response: _Optional[_Union[ExplainResponse, _Mapping]] = ..., error: _Optional[_Union[StreamError, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
 
 class StreamError(_message.Message):
-    __slots__ = ("status",)
-    STATUS_FIELD_NUMBER: _ClassVar[int]
-    status: bytes
-    def __init__(self, status: _Optional[bytes] = ...) -> None: ...
+    __slots__ = ("code", "message", "reason", "field", "value", "allowed", "retry_delay_seconds")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    reason: ErrorReason
+    field: str
+    value: str
+    allowed: str
+    retry_delay_seconds: float
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[_Union[ErrorReason, str]] = ..., field: _Optional[str] = ..., value: _Optional[str] = ..., allowed: _Optional[str] = ..., retry_delay_seconds: _Optional[float] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("method", "done_count", "slice_count")

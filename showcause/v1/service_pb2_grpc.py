@@ -28,9 +28,9 @@ if _version_not_supported:
 class ExplanationServiceStub(object):
     """Predicts, and shows cause.
 
-    Errors are google.rpc.Status with canonical codes. INVALID_ARGUMENT carries google.rpc.BadRequest, which names the
-    field, the value and what is allowed; every error carries google.rpc.ErrorInfo with a reason from ErrorReason and
-    the domain "showcause".
+    Errors are google.rpc.Status with canonical codes. Those of this service carry google.rpc.ErrorInfo with a reason from
+    ErrorReason and the domain "showcause"; where one field is wrong, its metadata names the field, the value and what is
+    allowed, and google.rpc.BadRequest names the field too.
     """
 
     def __init__(self, channel):
@@ -69,9 +69,9 @@ class ExplanationServiceStub(object):
 class ExplanationServiceServicer(object):
     """Predicts, and shows cause.
 
-    Errors are google.rpc.Status with canonical codes. INVALID_ARGUMENT carries google.rpc.BadRequest, which names the
-    field, the value and what is allowed; every error carries google.rpc.ErrorInfo with a reason from ErrorReason and
-    the domain "showcause".
+    Errors are google.rpc.Status with canonical codes. Those of this service carry google.rpc.ErrorInfo with a reason from
+    ErrorReason and the domain "showcause"; where one field is wrong, its metadata names the field, the value and what is
+    allowed, and google.rpc.BadRequest names the field too.
     """
 
     def Explain(self, request, context):
@@ -148,9 +148,9 @@ def add_ExplanationServiceServicer_to_server(servicer, server):
 class ExplanationService(object):
     """Predicts, and shows cause.
 
-    Errors are google.rpc.Status with canonical codes. INVALID_ARGUMENT carries google.rpc.BadRequest, which names the
-    field, the value and what is allowed; every error carries google.rpc.ErrorInfo with a reason from ErrorReason and
-    the domain "showcause".
+    Errors are google.rpc.Status with canonical codes. Those of this service carry google.rpc.ErrorInfo with a reason from
+    ErrorReason and the domain "showcause"; where one field is wrong, its metadata names the field, the value and what is
+    allowed, and google.rpc.BadRequest names the field too.
     """
 
     @staticmethod

@@ -9,7 +9,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
+import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from showcause import Client
 from showcause.errors import Unavailable
@@ -44,33 +47,79 @@ def wait_for_end(pids: list[int], seconds: float = 10) -> list[int]:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def test_sigterm_under_load_answers_what_was_accepted_and_leaves_nothing(shipped, photo):
-    running = start("--model-store", str(shipped.parent))
+def in_flight(running: Running) -> float:
+    text = httpx.get(f"{running.metrics}/metrics").text
+    return sum(
+        float(line.split()[-1]) for line in text.splitlines() if line.startswith("showcause_in_flight_requests{")
+    )
+
+
+def test_sigterm_answers_what_was_accepted_over_grpc_and_rest_and_leaves_nothing(shipped, photo):
+    """Six slow requests are in flight when SIGTERM comes; a client that watches the health holds nothing up."""
+    running = start("--model-store", str(shipped.parent), "--grace-seconds", "1000")
     processes = children(running.process.pid)
     assert len(processes) >= 2, "a JVM and a worker"
-    outcomes: list[str] = []
+    url = f"{running.rest}/v1/models/animals-bcos:explain?top_k=8&picture=overlay"
 
-    def ask(_: int) -> None:
-        with Client(running.grpc) as client:
-            for _ in range(20):
-                try:
-                    client.explain(photo)
-                    outcomes.append("answered")
-                except Unavailable:
-                    outcomes.append("refused")
-                    return
+    def by_rest(_: int) -> int:
+        return httpx.post(url, content=photo, headers={"content-type": "image/jpeg"}, timeout=60).status_code
 
-    with ThreadPoolExecutor(6) as pool:
-        futures = [pool.submit(ask, n) for n in range(6)]
-        while len(outcomes) < 6:
-            time.sleep(0.02)
+    with Client(running.grpc) as client, ThreadPoolExecutor(6) as pool, grpc.insecure_channel(running.grpc) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        replies = [pool.submit(client.explain, photo, top_k=8, pictures=["overlay"]) for _ in range(4)]
+        codes = [pool.submit(by_rest, n) for n in range(2)]
+        while in_flight(running) < 6:
+            time.sleep(0.01)
         running.process.send_signal(signal.SIGTERM)
-        for future in futures:
-            future.result()  # anything but an answer or a refusal is raised here
-    assert running.process.wait(60) == 0, running.output
-    assert "answered" in outcomes
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(Unavailable):  # from the drain's beginning, nothing new is taken
+            client.predict(photo)
+        assert [len(reply.result().explanations) for reply in replies] == [8] * 4
+        assert [code.result() for code in codes] == [200] * 2
+        assert running.process.wait(60) == 0, running.output
     assert "draining" in running.output
     assert wait_for_end(processes) == []
+
+
+def test_a_killed_worker_is_seen_and_comes_back(shipped, photo):
+    running = start("--model-store", str(shipped.parent))
+
+    def ready_within(seconds: float, wanted: bool) -> bool:
+        deadline = time.monotonic() + seconds
+        while (httpx.get(f"{running.rest}/readyz").status_code == 200) != wanted:
+            assert running.process.poll() is None, running.output
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    _, *workers = children(running.process.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    assert ready_within(10, False), "not ready without a worker"
+    assert ready_within(60, True), "ready again with a new one"
+    with Client(running.grpc) as client:
+        assert client.predict(photo).predictions
+    assert running.stop() == 0
+
+
+@pytest.mark.gpu
+def test_torchserve_with_a_gpu(shipped, photo):
+    running = start("--model-store", str(shipped.parent), "--gpus", "1")
+    with Client(running.grpc) as client:
+        reply = client.explain(photo)
+    assert reply.receipt["device"] == "cuda:0"
+    assert reply.explanation.residual.relative < 1e-3
+    assert running.stop() == 0
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_loopback(shipped, photo):
+    running = start(
+        "--model-store", str(shipped.parent), http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"
+    )
+    assert running.grpc, running.output
+    assert running.stop() == 0
 
 
 def test_a_dead_jvm_is_a_message_and_a_code_and_leaves_nothing(shipped):
@@ -124,7 +173,8 @@ def test_an_unknown_name_and_an_empty_store(shipped, tmp_path):
 def test_a_port_that_is_taken_is_named(shipped, service):
     port = service.grpc.rsplit(":")[-1]
     running = failing("--model-store", str(shipped.parent), "--grpc-port", port)
-    assert port in running.output
+    assert f"cannot listen on 127.0.0.1:{port}" in running.output
+    assert "Traceback" not in running.output
 
 
 def test_java_comes_from_the_wheel_where_there_is_none(monkeypatch, tmp_path):

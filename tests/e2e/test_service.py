@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
 from showcause import AsyncClient, Client, cli
-from showcause.worker import Call, explain
+from showcause.image import Limits
+from showcause.worker import explain
 from tests.sameness import assert_same, opened
 from tests.test_worker import explain_call
 
@@ -51,7 +52,7 @@ def test_async_client(service, photos):
     assert described.weights_sha256 == model.weights_sha256
     for reply, prediction in zip(replies, predictions, strict=True):
         assert reply.predictions[0].label == prediction.predictions[0].label
-        assert reply.explanation.evidence.relative < 1e-4
+        assert reply.explanation.residual.relative < 1e-4
         assert not prediction.explanations
 
 
@@ -76,6 +77,9 @@ def test_health_of_the_server_the_service_and_the_model(service):
 def test_rest_raw_photo_json_and_picture(service, client, photo):
     url = f"{service.rest}/v1/models/animals-bcos"
     kind = {"content-type": "image/jpeg"}
+    zero = httpx.post(f"{url}:explain?target=0", content=photo, headers=kind, timeout=60).json()
+    assert zero["explanations"][0]["target"]["class_target"] == {"index": 0, "label": "antelope"}
+    assert zero["frame"]["seen"]["x_min"] == 0
     raw = httpx.post(f"{url}:explain?target=cat&picture=color", content=photo, headers=kind, timeout=60).json()
     assert raw["explanations"][0]["target"]["class_target"]["label"] == "cat"
     assert raw["explanations"][0]["kind"] == "EXPLANATION_KIND_INHERENT"
@@ -132,7 +136,7 @@ def test_command_line(service, photo, tmp_path, capsys):
 
     assert cli.main(["explain", str(path), str(broken), *flags, "--json"]) == 1
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first["explanations"][0]["evidence"]["relative_residual"] < 1e-4
+    assert first["explanations"][0]["residual"]["relative_residual"] < 1e-4
     assert second["photo"] == str(broken)
     assert "cannot be decoded" in second["error"]
 
@@ -157,9 +161,12 @@ def test_plain_photo_to_the_handler_is_explained(model, photo):
 
     sys.path.insert(0, str(top_level("handlers")))
     try:
-        from bcos import BcosHandler
+        import bcos
     finally:
         sys.path.pop(0)
-    call = BcosHandler.read({"body": bytearray(photo)}, "id-1")
-    assert isinstance(call, Call)
-    assert opened(explain(model, [call])[0]).explanation.method == "linear_map"
+    handler = bcos.BcosHandler()
+    handler.model, handler.limits = model, Limits()
+    good, bad, no_photo = handler.handle([{"body": bytearray(photo)}, {"data": b"no photo"}, {"body": {"a": 1}}], None)
+    assert json.loads(good)["explanations"][0]["method"] == "linear_map"
+    assert "cannot be decoded" in json.loads(bad)["message"]
+    assert "missing" in json.loads(no_photo)["message"]

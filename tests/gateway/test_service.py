@@ -1,0 +1,143 @@
+"""The service layer over a fake engine: what the real one cannot be made to do on command."""
+
+import asyncio
+import time
+
+import pytest
+
+from showcause.client.calls import explain_request
+from showcause.errors import Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable, out_of_range
+from showcause.gateway.metrics import Metrics
+from showcause.gateway.service import Service
+from showcause.manifest import read_manifest
+from showcause.v1 import model_pb2, service_pb2
+from showcause.wire import OK, seal
+
+
+class FakeEngine:
+    """Answers with ``outcome``: bytes, or an exception to raise."""
+
+    def __init__(self, outcome):
+        self.outcome, self.calls = outcome, []
+
+    async def answer(self, model, operation, request, deadline, request_id):
+        self.calls.append((model, operation, request, deadline, request_id))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def make(shipped):
+    def service_with(outcome, **settings) -> Service:
+        return Service([read_manifest(shipped)], FakeEngine(outcome), Metrics(), **settings)
+
+    return service_with
+
+
+def ask(service: Service, data: bytes | None = None, **caller):
+    data = explain_request(b"photo").SerializeToString() if data is None else data
+    identity = service.caller(caller.get("request_id"), caller.get("seconds_left"))
+    return asyncio.run(service.answer("explain", data, identity))
+
+
+def counted(service: Service, model: str, code: str) -> float:
+    labels = {"model": model, "operation": "explain", "code": code}
+    return service.metrics.registry.get_sample_value("showcause_requests_total", labels) or 0.0
+
+
+def test_a_good_reply_passes_with_id_and_time_appended(make):
+    response = service_pb2.ExplainResponse(
+        predictions=[model_pb2.Prediction(label="cat")], timings=model_pb2.Timings(forward_seconds=0.5, batch_size=3)
+    )
+    service = make(OK + response.SerializeToString())
+    found = service_pb2.ExplainResponse.FromString(ask(service, request_id="scan-9"))
+    assert found.predictions[0].label == "cat"
+    assert found.request_id == "scan-9"
+    assert found.timings.forward_seconds == 0.5
+    assert found.timings.batch_size == 3
+    assert found.timings.total_seconds > 0
+    assert counted(service, "animals-bcos", "OK") == 1
+
+
+def test_the_request_reaches_the_engine_unchanged_with_its_deadline(make):
+    service = make(OK, timeout_seconds=60)
+    data = explain_request(b"photo", target=3).SerializeToString()
+    ask(service, data, seconds_left=5)
+    ask(service, data, seconds_left=500)
+    for seconds, call in zip((5, 60), service.engine.calls, strict=True):
+        assert call[:3] == ("animals-bcos", "explain", data)
+        assert call[3] - time.time() == pytest.approx(seconds, abs=1)
+
+
+def test_a_fault_of_ours_says_a_request_id_and_nothing_else(make):
+    service = make(RuntimeError("a secret"))
+    with pytest.raises(Internal) as caught:
+        ask(service, request_id="scan-9")
+    assert "scan-9" in caught.value.message
+    assert "secret" not in caught.value.message
+    assert counted(service, "animals-bcos", "INTERNAL") == 1
+    assert service.in_flight == 0
+
+
+@pytest.mark.parametrize("error", [Unavailable("ENGINE_UNAVAILABLE", "gone"), ResourceExhausted("QUEUE_FULL", "full")])
+def test_the_engine_s_errors_pass(make, error):
+    with pytest.raises(type(error), match=error.message):
+        ask(make(error))
+
+
+def test_the_worker_s_error_passes_in_the_envelope(make):
+    service = make(seal(out_of_range("targets[0].class_index", 30, "0 to 29")))
+    with pytest.raises(InvalidArgument) as caught:
+        ask(service)
+    assert (caught.value.field, caught.value.value, caught.value.allowed) == ("targets[0].class_index", "30", "0 to 29")
+
+
+def test_what_is_wrong_before_a_model_is_known_is_counted_too(make):
+    service = make(OK)
+    with pytest.raises(InvalidArgument, match=r"no showcause.v1.ExplainRequest"):
+        ask(service, b"\xff\xff")
+    with pytest.raises(NotFound):
+        ask(service, explain_request(b"photo", model="nix").SerializeToString())
+    assert counted(service, "", "INVALID_ARGUMENT") == counted(service, "", "NOT_FOUND") == 1
+    assert not service.engine.calls
+
+
+def test_a_request_that_is_large_beside_its_photo_is_refused_unread(make):
+    request = explain_request(b"photo")
+    request.output.pictures.extend([1] * 100_000)
+    service = make(OK)
+    with pytest.raises(InvalidArgument, match="its photo not counted"):
+        ask(service, request.SerializeToString())
+    assert not service.engine.calls
+
+
+def test_a_draining_service_refuses_new_requests(make):
+    service = make(OK)
+    service.draining = True
+    with pytest.raises(Unavailable, match="stopping"):
+        ask(service)
+
+
+def test_request_ids_that_could_forge_a_log_are_replaced(make):
+    service = make(OK)
+    assert service.caller("a\nb", None).request_id != "a\nb"
+    assert service.caller("x" * 200, None).request_id != "x" * 200
+    assert service.caller("ward-7.scan:12", None).request_id == "ward-7.scan:12"
+
+
+def test_models_come_in_pages(shipped):
+    from dataclasses import replace
+
+    manifests = [replace(read_manifest(shipped), name=name) for name in ("c", "a", "b")]
+    service = Service(manifests, FakeEngine(OK), Metrics())
+    first = service.list_models(service_pb2.ListModelsRequest(page_size=2).SerializeToString())
+    assert [model.name for model in first.models] == ["a", "b"]
+    token = service_pb2.ListModelsRequest(page_size=2, page_token=first.next_page_token).SerializeToString()
+    second = service.list_models(token)
+    assert [model.name for model in second.models] == ["c"]
+    assert second.next_page_token == ""
+    with pytest.raises(InvalidArgument, match="page_token"):
+        service.list_models(service_pb2.ListModelsRequest(page_token="z").SerializeToString())
+    with pytest.raises(InvalidArgument, match=r"model: not allowed; got ''; allowed: a, b, c"):
+        service.manifest("", "")
