@@ -1,6 +1,7 @@
 """The command ``showcause``. Each subcommand imports what it needs when it runs: a client has no torch."""
 
 import argparse
+import io
 import json
 import logging
 import runpy
@@ -226,6 +227,8 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> int:
     recipe = top_level("model_store") / options.name / "recipe.py"
     sys.argv = [f"showcause train {options.name}", *options.rest]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # progress shows at once in a log file, too
     runpy.run_path(str(recipe), run_name="__main__")
     return 0
 

@@ -17,6 +17,7 @@ from showcause import AsyncClient, Client, cli
 from showcause.image import Limits
 from showcause.worker import explain
 from tests.sameness import assert_same, opened
+from tests.test_image import encoded
 from tests.test_worker import explain_call
 
 ALL_OUTPUTS = {"pictures": ["overlay", "heat_map", "color"], "weights": True, "top_k": 2}
@@ -99,6 +100,30 @@ def test_rest_raw_photo_json_and_picture(service, client, photo):
     predicted = httpx.post(f"{url}:predict?prediction_count=3", content=photo, headers=kind, timeout=60).json()
     assert len(predicted["predictions"]) == 3
     assert "explanations" not in predicted
+
+
+@pytest.mark.parametrize("kind", ["turned", "grey", "transparent", "CMYK"])
+def test_photos_of_every_kind_over_grpc_and_rest(service, client, chelsea, kind):
+    """The answer to what a viewer shows; the frame is that of the upright photo."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    clear = chelsea.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(chelsea.size))
+    white = Image.new("RGBA", chelsea.size, "white")
+    data, twin = {
+        "turned": (encoded(chelsea.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif.tobytes()), chelsea),
+        "grey": (encoded(chelsea.convert("L"), "PNG"), chelsea.convert("L").convert("RGB")),
+        "transparent": (encoded(clear, "PNG"), Image.alpha_composite(white, clear).convert("RGB")),
+        "CMYK": (encoded(chelsea.convert("CMYK"), "TIFF"), chelsea.convert("CMYK").convert("RGB")),
+    }[kind]
+    wanted = client.explain(encoded(twin, "PNG"), target="cat", region=(20, 10, 300, 200))
+    assert_same(client.explain(data, target="cat", region=(20, 10, 300, 200)), wanted)
+    assert (wanted.frame.photo_width, wanted.frame.photo_height) == chelsea.size
+    url = f"{service.rest}/v1/models/animals-bcos:predict?prediction_count=5"
+    found = httpx.post(url, content=data, headers={"content-type": "application/octet-stream"}, timeout=60).json()
+    label = client.predict(encoded(twin, "PNG")).predictions[0].label
+    assert found["predictions"][0]["label"] == label
+    assert found["frame"]["photo_width"] == chelsea.width
 
 
 def test_rest_models_and_probes(service):
