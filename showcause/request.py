@@ -168,6 +168,7 @@ def _read_targets(request: service_pb2.ExplainRequest, manifest: Manifest) -> tu
                     "METHOD_NOT_AVAILABLE",
                     f"model {manifest.name} explains classes, not neurons",
                     field=f"{field}.neuron",
+                    value=f"layer {target.neuron.layer!r}",
                     allowed="class_index, label or top_k",
                 )
             case _:
