@@ -202,8 +202,8 @@ def cpu_name() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="how often each contestant runs (%(default)s)")
-    parser.add_argument("--requests", type=int, default=32, help="requests a round to the service (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=11, help="how often each contestant runs (%(default)s)")
+    parser.add_argument("--requests", type=int, default=16, help="requests a round to the service (%(default)s)")
     options = parser.parse_args()
 
     network_rows, network_times = bare_networks(options.rounds)

@@ -132,7 +132,10 @@ def test_receipt_says_what_was_computed(model, photo):
     assert receipt["weights_sha256"] == model.manifest.weights_sha256
     assert receipt["region"] == {"x_min": 10, "y_min": 10, "x_max": 200, "y_max": 200}
     assert receipt["methods"] == [
-        {"method": {"linear_map": {"smoothing_px": 15, "opacity_percentile": 99.5}}, "method_version": 1}
+        {
+            "method": {"linear_map": {"include_weights": False, "smoothing_px": 15, "opacity_percentile": 99.5}},
+            "method_version": 1,
+        }
     ]
     assert receipt["device"] == "cpu"
     assert len(receipt["input_sha256"]) == 64

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +61,22 @@ def start(*arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "sh
     threading.Thread(target=read, daemon=True).start()
     assert serving.wait(START_SECONDS), running.output
     return running
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Running]]:
+    """``start`` for one test: whatever becomes of the test, its services are ended."""
+    started: list[Running] = []
+
+    def launched(*arguments: str, **options: object) -> Running:
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    yield launched
+    for running in started:
+        if running.process.poll() is None:
+            running.process.kill()  # the JVM ends with it
+            running.process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from showcause import Client
 from showcause.errors import Unavailable
-from tests.e2e.conftest import Running, start
+from tests.e2e.conftest import Running
 
 
 def children(pid: int) -> list[int]:
@@ -54,9 +54,9 @@ def in_flight(running: Running) -> float:
     )
 
 
-def test_sigterm_answers_what_was_accepted_over_grpc_and_rest_and_leaves_nothing(shipped, photo):
+def test_sigterm_answers_what_was_accepted_over_grpc_and_rest_and_leaves_nothing(launch, shipped, photo):
     """Six slow requests are in flight when SIGTERM comes; a client that watches the health holds nothing up."""
-    running = start("--model-store", str(shipped.parent), "--grace-seconds", "1000")
+    running = launch("--model-store", str(shipped.parent), "--grace-seconds", "1000")
     processes = children(running.process.pid)
     assert len(processes) >= 2, "a JVM and a worker"
     url = f"{running.rest}/v1/models/animals-bcos:explain?top_k=8&picture=overlay"
@@ -82,8 +82,8 @@ def test_sigterm_answers_what_was_accepted_over_grpc_and_rest_and_leaves_nothing
     assert wait_for_end(processes) == []
 
 
-def test_a_killed_worker_is_seen_and_comes_back(shipped, photo):
-    running = start("--model-store", str(shipped.parent))
+def test_a_killed_worker_is_seen_and_comes_back(launch, shipped, photo):
+    running = launch("--model-store", str(shipped.parent))
 
     def ready_within(seconds: float, wanted: bool) -> bool:
         deadline = time.monotonic() + seconds
@@ -105,8 +105,8 @@ def test_a_killed_worker_is_seen_and_comes_back(shipped, photo):
 
 
 @pytest.mark.gpu
-def test_torchserve_with_a_gpu(shipped, photo):
-    running = start("--model-store", str(shipped.parent), "--gpus", "1")
+def test_torchserve_with_a_gpu(launch, shipped, photo):
+    running = launch("--model-store", str(shipped.parent), "--gpus", "1")
     with Client(running.grpc) as client:
         reply = client.explain(photo)
     assert reply.receipt["device"] == "cuda:0"
@@ -114,16 +114,16 @@ def test_torchserve_with_a_gpu(shipped, photo):
     assert running.stop() == 0
 
 
-def test_a_proxy_in_the_environment_is_not_asked_for_loopback(shipped, photo):
-    running = start(
+def test_a_proxy_in_the_environment_is_not_asked_for_loopback(launch, shipped, photo):
+    running = launch(
         "--model-store", str(shipped.parent), http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"
     )
     assert running.grpc, running.output
     assert running.stop() == 0
 
 
-def test_a_dead_jvm_is_a_message_and_a_code_and_leaves_nothing(shipped):
-    running = start("--model-store", str(shipped.parent))
+def test_a_dead_jvm_is_a_message_and_a_code_and_leaves_nothing(launch, shipped):
+    running = launch("--model-store", str(shipped.parent))
     jvm, *workers = children(running.process.pid)
     os.kill(jvm, signal.SIGKILL)
     assert running.process.wait(30) == 1
@@ -131,48 +131,48 @@ def test_a_dead_jvm_is_a_message_and_a_code_and_leaves_nothing(shipped):
     assert wait_for_end([jvm, *workers]) == []
 
 
-def test_a_killed_gateway_takes_the_jvm_along(shipped):
-    running = start("--model-store", str(shipped.parent))
+def test_a_killed_gateway_takes_the_jvm_along(launch, shipped):
+    running = launch("--model-store", str(shipped.parent))
     processes = children(running.process.pid)
     running.process.kill()
     running.process.wait()
     assert wait_for_end(processes, 40) == []
 
 
-def failing(*arguments: str, **environment: str) -> Running:
-    running = start(*arguments, **environment)
+def failing(launch, *arguments: str, **environment: str) -> Running:
+    running = launch(*arguments, **environment)
     assert running.process.wait(60) == 1, running.output
     assert running.grpc == ""
     return running
 
 
-def test_a_broken_model_folder_is_refused_at_once(shipped, tmp_path):
+def test_a_broken_model_folder_is_refused_at_once(launch, shipped, tmp_path):
     folder = shutil.copytree(shipped, tmp_path / "animals-bcos")
     with open(folder / "weights.safetensors", "r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x55")
-    running = failing("--model-store", str(tmp_path))
+    running = failing(launch, "--model-store", str(tmp_path))
     assert "has SHA-256" in running.output
 
 
-def test_a_model_that_cannot_be_loaded_is_a_message_not_a_hang(shipped, tmp_path):
+def test_a_model_that_cannot_be_loaded_is_a_message_not_a_hang(launch, shipped, tmp_path):
     """What only the worker finds out: the network's options are wrong."""
     folder = shutil.copytree(shipped, tmp_path / "animals-bcos")
     with open(folder / "model.toml", "a") as file:
         file.write("\n[network_options]\nwings = 2\n")
-    running = failing("--model-store", str(tmp_path))
+    running = failing(launch, "--model-store", str(tmp_path))
     assert "model animals-bcos cannot be loaded" in running.output
     assert "wings" in running.output
 
 
-def test_an_unknown_name_and_an_empty_store(shipped, tmp_path):
-    assert "it has animals-bcos" in failing("nix", "--model-store", str(shipped.parent)).output
-    assert "holds no model" in failing("--model-store", str(tmp_path)).output
+def test_an_unknown_name_and_an_empty_store(launch, shipped, tmp_path):
+    assert "it has animals-bcos" in failing(launch, "nix", "--model-store", str(shipped.parent)).output
+    assert "holds no model" in failing(launch, "--model-store", str(tmp_path)).output
 
 
-def test_a_port_that_is_taken_is_named(shipped, service):
+def test_a_port_that_is_taken_is_named(launch, shipped, service):
     port = service.grpc.rsplit(":")[-1]
-    running = failing("--model-store", str(shipped.parent), "--grpc-port", port)
+    running = failing(launch, "--model-store", str(shipped.parent), "--grpc-port", port)
     assert f"cannot listen on 127.0.0.1:{port}" in running.output
     assert "Traceback" not in running.output
 

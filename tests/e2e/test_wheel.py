@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from showcause import Client
-from tests.e2e.conftest import start
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.timeout(900)  # torch is installed once more
@@ -55,12 +54,12 @@ with showcause.Client({service.grpc!r}) as client:
     assert "showcause[server]" in refused.stderr
 
 
-def test_the_wheel_serves(wheel, tmp_path, photo, monkeypatch):
+def test_the_wheel_serves(launch, wheel, tmp_path, photo, monkeypatch):
     python = environment(tmp_path / "server", "torch==2.13.0", f"{wheel}[server]")
     monkeypatch.chdir(tmp_path)  # not beside the repository's own files
     monkeypatch.setenv("PATH", f"{tmp_path}/server/bin")  # no Java but the wheel's
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    running = start(program=(str(python.parent / "showcause"),))
+    running = launch(program=(str(python.parent / "showcause"),))
     assert running.grpc, running.output
     with Client(running.grpc) as client:
         reply = client.explain(photo)
