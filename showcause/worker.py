@@ -55,6 +55,11 @@ class Call:
     deadline: float | None = None
     request_id: str = ""
 
+    def check_deadline(self) -> None:
+        """Raises DeadlineExceeded when nobody waits any more: before each expensive step, so that it is not taken."""
+        if self.deadline is not None and time.time() > self.deadline:
+            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the worker could answer")
+
 
 @dataclass
 class Item:
@@ -71,12 +76,6 @@ class Item:
     found: dict[tuple[int, str], Attribution] = field(default_factory=dict)  # by class index and method
     failure: ShowcauseError | None = None
 
-    def too_late(self) -> bool:
-        """Whether nobody waits any more; nothing more is then computed for this item."""
-        if self.call.deadline is not None and time.time() > self.call.deadline:
-            self.failure = DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the worker could answer")
-        return self.failure is not None
-
 
 def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> list[bytes]:
     """A batch of calls -> their envelopes (``showcause.wire.seal``), in order."""
@@ -87,13 +86,19 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
     # Items with equally many targets share one forward pass: those without any need no gradient, and a backward pass
     # costs the whole batch, so that an item with ten targets is better off among its like.
     for count in sorted({item.job.target_count for item in items}):
-        group = [item for item in items if item.job.target_count == count and not item.too_late()]
+        group = [item for item in items if item.job.target_count == count and _still_wanted(item)]
         if group:
             _compute(model, group, clock)
     answered = [
         _guarded(item.call, _answer, model, item, clock) if isinstance(item, Item) else item for item in prepared
     ]
     return [seal(outcome) for outcome in answered]
+
+
+def _still_wanted(item: Item) -> bool:
+    late = _guarded(item.call, item.call.check_deadline)
+    item.failure = late if isinstance(late, ShowcauseError) else None
+    return item.failure is None
 
 
 def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
@@ -113,8 +118,7 @@ def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
 
 def _prepare(model: Model, call: Call, limits: Limits) -> Item:
     """Reads the request and the photo; everything that can be wrong with either is found here."""
-    if call.deadline is not None and time.time() > call.deadline:
-        raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed while the request waited for a worker")
+    call.check_deadline()
     job = OPERATIONS[call.operation](call.request, model.manifest)
     methods = {
         name: METHODS[name].settle(method, f"methods[{position}]")

@@ -191,3 +191,19 @@ def test_a_photo_is_explained_the_same_however_it_is_stored(model, chelsea):
 
 def test_the_sample_cat_is_a_cat(model, photo):
     assert opened(explain(model, [predict_call(photo)])[0]).predictions[0].label == "cat"
+
+
+def test_what_is_late_after_decoding_is_not_computed(model, photo, monkeypatch):
+    """The deadline passes between decoding and the forward pass."""
+    from showcause import worker
+
+    request = explain_request(photo).SerializeToString()
+    calls = [Call("explain", request, deadline=time.time() + 1000), Call("explain", request)]
+    monkeypatch.setattr(worker, "decode", lambda data, limits: (clock.append(2000), decode(data, limits))[1])
+    clock: list[float] = []
+    now = time.time()
+    monkeypatch.setattr(worker.time, "time", lambda: now + sum(clock))
+    late, good = explain(model, calls)
+    with pytest.raises(DeadlineExceeded, match="before the worker could answer"):
+        opened(late)
+    assert opened(good).explanations
