@@ -7,7 +7,6 @@ bad request costs nothing and names its field.
 from dataclasses import dataclass
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from showcause.errors import FailedPrecondition, InvalidArgument, NotFound, out_of_range
@@ -16,7 +15,7 @@ from showcause.manifest import Manifest
 from showcause.render import OVERLAY_SIDE_PX
 from showcause.reply import Rectangle
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
-from showcause.wire import DTYPES, PICTURE_KIND_NUMBERS, name_of
+from showcause.wire import DTYPES, PICTURE_KIND_NUMBERS, name_of, parsed
 
 MOST_TARGETS = 16  # classes in one request
 MOST_MAP_SIDE = 4096  # pixels
@@ -73,10 +72,7 @@ class Job:
 
 def read_explain(data: bytes, manifest: Manifest) -> Job:
     """A serialised ExplainRequest -> Job; raises InvalidArgument, NotFound or FailedPrecondition."""
-    try:
-        request = service_pb2.ExplainRequest.FromString(data)
-    except DecodeError as error:
-        raise InvalidArgument("REQUEST_MALFORMED", "the bytes are no showcause.v1.ExplainRequest") from error
+    request = parsed(service_pb2.ExplainRequest, data)
     job = Job(
         input=_read_input(request.input, manifest),
         targets=_read_targets(request, manifest),
@@ -91,10 +87,7 @@ def read_explain(data: bytes, manifest: Manifest) -> Job:
 
 def read_predict(data: bytes, manifest: Manifest) -> Job:
     """A serialised PredictRequest -> Job; raises InvalidArgument."""
-    try:
-        request = service_pb2.PredictRequest.FromString(data)
-    except DecodeError as error:
-        raise InvalidArgument("REQUEST_MALFORMED", "the bytes are no showcause.v1.PredictRequest") from error
+    request = parsed(service_pb2.PredictRequest, data)
     return Job(
         input=_read_input(request.input, manifest),
         targets=(),
@@ -127,7 +120,7 @@ def _read_tensor(message: input_pb2.Tensor, manifest: Manifest) -> NDArray[np.fl
     wanted = (3, manifest.input.height, manifest.input.width)
     allowed = f"float32 of shape {wanted}, RGB in 0..1"
     if message.dtype not in (input_pb2.DTYPE_UNSPECIFIED, input_pb2.DTYPE_FLOAT32):
-        raise out_of_range("input.tensor.dtype", input_pb2.Dtype.Name(message.dtype), allowed)
+        raise out_of_range("input.tensor.dtype", int(message.dtype), allowed)
     if tuple(message.shape) != wanted:
         raise out_of_range("input.tensor.shape", list(message.shape), allowed)
     if len(message.data) != 4 * int(np.prod(wanted)):

@@ -6,15 +6,16 @@ Imports no torch.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from numpy.typing import NDArray
 
 from showcause import reply as r
-from showcause.errors import ShowcauseError, from_status, to_status
+from showcause.errors import InvalidArgument, ShowcauseError, from_status, to_status
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, model_pb2, service_pb2
 
 KIND_NUMBERS = {
@@ -43,11 +44,20 @@ DTYPES: dict[int, np.dtype[np.generic]] = {
     input_pb2.DTYPE_UINT8: np.dtype("u1"),
 }
 OK, FAILED = b"\x00", b"\x01"
+M = TypeVar("M", bound=Message)
 
 
 def name_of(numbers: Mapping[str, int], number: int) -> str:
     """The key of ``number`` in one of the tables above; "" where it has none."""
     return next((name for name, value in numbers.items() if value == number), "")
+
+
+def parsed(kind: type[M], data: bytes) -> M:
+    """A request message from its bytes; raises InvalidArgument."""
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidArgument("REQUEST_MALFORMED", f"the bytes are no {kind.DESCRIPTOR.full_name}") from error
 
 
 def seal(outcome: service_pb2.ExplainResponse | ShowcauseError) -> bytes:

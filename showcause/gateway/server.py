@@ -85,7 +85,8 @@ async def _serve(settings: Settings, manifests: list[Manifest], engine: TorchSer
             timeout_graceful_shutdown=int(LAST_WORDS_SECONDS),
         )
     )
-    metrics_server, _ = start_http_server(settings.metrics_port, settings.host, metrics.registry)
+    with _named(settings.host, settings.metrics_port):
+        metrics_server, _ = start_http_server(settings.metrics_port, settings.host, metrics.registry)
     metrics_port = metrics_server.server_address[1]
     try:
         await grpc_server.start()
@@ -141,8 +142,18 @@ def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    with _named(host, port):
+        listener.bind((host, port))
     return listener
+
+
+@contextlib.contextmanager
+def _named(host: str, port: int) -> Iterator[None]:
+    """An error of the system's, with the address that it means."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error}") from error
 
 
 class _Uvicorn(uvicorn.Server):

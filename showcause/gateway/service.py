@@ -10,8 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from google.protobuf.message import DecodeError, Message
+from typing import Any
 
 from showcause.errors import InvalidArgument, NotFound, ShowcauseError, Unavailable, internal, out_of_range
 from showcause.gateway.engine_client import Engine
@@ -20,7 +19,7 @@ from showcause.image import Limits, too_many_bytes
 from showcause.manifest import Manifest
 from showcause.reply import METHOD_KINDS
 from showcause.v1 import model_pb2, service_pb2
-from showcause.wire import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS, unseal
+from showcause.wire import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS, parsed, unseal
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Service:
         with self.metrics.watch(operation, len(data)) as seen:
             if self.draining:
                 raise Unavailable("ENGINE_UNAVAILABLE", "the service is stopping; try another replica")
-            request = parsed(REQUESTS[operation], data)
+            request: Any = parsed(REQUESTS[operation], data)
             manifest = self.manifest(request.model, request.version)
             seen.model = manifest.name
             self._check_bytes(request, len(data))
@@ -163,11 +162,3 @@ class Service:
             card=manifest.card if card else "",
             state=state,
         )
-
-
-def parsed(kind: type[Message], data: bytes):  # type: ignore[no-untyped-def]
-    """A message from its bytes; raises InvalidArgument."""
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise InvalidArgument("REQUEST_MALFORMED", f"the bytes are no {kind.DESCRIPTOR.full_name}") from error

@@ -7,6 +7,7 @@ gradient of the logit and one backward pass gives it for a whole batch, each ite
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,14 +60,12 @@ def explain(forward: Forward, asks: Sequence[Ask]) -> list[Attribution]:
         scores = forward.logits[rows, targets].double().cpu()
         for position, index in enumerate(indices):
             parameters = asks[index].parameters.linear_map
-            w = weights[position].float().cpu()
+            w, contribution = weights[position].float().cpu(), contributions[position]
             found[index] = Attribution(
-                map=contributions[position].float().numpy(),
-                evidence=(
-                    Residual(float(contributions[position].double().sum()), forward.bias, float(scores[position])),
-                ),
+                map=contribution.float().numpy(),
+                evidence=(Residual(float(contribution.double().sum()), forward.bias, float(scores[position])),),
                 weights=w.numpy() if parameters.include_weights else None,
-                color=_Painter(w, contributions[position].float(), parameters),
+                color=partial(color_picture, w, contribution, parameters.smoothing_px, parameters.opacity_percentile),
             )
     return [found[index] for index in range(len(asks))]
 
@@ -76,17 +75,6 @@ def linear_map(forward: Forward, rows: Tensor, targets: Tensor, keep_graph: bool
     chosen = forward.evidence[rows, targets].sum()  # rows do not depend on each other: the sum parts into them again
     (weights,) = torch.autograd.grad(chosen, forward.x, retain_graph=keep_graph)
     return weights[rows]
-
-
-class _Painter:
-    """Draws the colour picture when called."""
-
-    def __init__(self, weights: Tensor, contribution: Tensor, parameters: method_pb2.LinearMap):
-        self.weights, self.contribution, self.parameters = weights, contribution, parameters
-
-    def __call__(self) -> NDArray[np.float32]:
-        parameters = self.parameters
-        return color_picture(self.weights, self.contribution, parameters.smoothing_px, parameters.opacity_percentile)
 
 
 def color_picture(

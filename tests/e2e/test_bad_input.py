@@ -109,6 +109,10 @@ CASES = {
         merged('{"targets": [{"top_k": 16}], "output": {"map": {"width": 4096, "height": 4096}}}'),
         "INVALID_ARGUMENT", "REPLY_TOO_LARGE", "output", "67108864 bytes",
     ),
+    "tensor of an unknown type": (
+        merged('{"input": {"tensor": {"dtype": 99, "shape": [3, 2, 2]}}}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "input.tensor.dtype", "float32",
+    ),
     "tensor of another shape": (
         merged('{"input": {"tensor": {"shape": [3, 2, 2], "data": ""}}}'),
         "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "input.tensor.shape", "(3, ",

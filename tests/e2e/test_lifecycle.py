@@ -170,9 +170,10 @@ def test_an_unknown_name_and_an_empty_store(launch, shipped, tmp_path):
     assert "holds no model" in failing(launch, "--model-store", str(tmp_path)).output
 
 
-def test_a_port_that_is_taken_is_named(launch, shipped, service):
-    port = service.grpc.rsplit(":")[-1]
-    running = failing(launch, "--model-store", str(shipped.parent), "--grpc-port", port)
+@pytest.mark.parametrize("kind", ["grpc", "rest", "metrics"])
+def test_a_port_that_is_taken_is_named(launch, shipped, service, kind):
+    port = getattr(service, kind).rsplit(":")[-1]
+    running = failing(launch, "--model-store", str(shipped.parent), f"--{kind}-port", port)
     assert f"cannot listen on 127.0.0.1:{port}" in running.output
     assert "Traceback" not in running.output
 
