@@ -60,17 +60,15 @@ def make_app(service: Service) -> Starlette:
         as_picture = "image/png" in request.headers.get("accept", "")
         if as_picture and not message.output.pictures:
             message.output.pictures.append(explanation_pb2.PICTURE_KIND_OVERLAY)
-        response = await service.answer("explain", message.SerializeToString(), caller)
+        response = await service.answer("explain", message, caller)
         if not as_picture:
             return await asyncio.to_thread(_json, service_pb2.ExplainResponse.FromString(response))
         explanation = service_pb2.ExplainResponse.FromString(response).explanations[0]
         return Response(explanation.pictures[0].png, media_type="image/png")
 
     async def predict(request: Request, caller: Caller) -> Response:
-        message = await _read(request, "predict", service.limits)
-        return _json(
-            service_pb2.PredictResponse.FromString(await service.answer("predict", message.SerializeToString(), caller))
-        )
+        message: Any = await _read(request, "predict", service.limits)
+        return _json(service_pb2.PredictResponse.FromString(await service.answer("predict", message, caller)))
 
     async def list_models(request: Request, _: Caller) -> Response:
         query = service_pb2.ListModelsRequest(page_token=request.query_params.get("page_token", ""))

@@ -23,6 +23,7 @@ from showcause.wire import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND
 
 log = logging.getLogger(__name__)
 
+Request = service_pb2.ExplainRequest | service_pb2.PredictRequest
 REQUESTS = {"explain": service_pb2.ExplainRequest, "predict": service_pb2.PredictRequest}
 DEFAULT_PAGE, MOST_PAGE = 100, 1000
 MOST_OTHER_BYTES = 64 * 1024  # of a request, beside its photo or tensor
@@ -58,13 +59,14 @@ class Service:
         seconds = self.timeout_seconds if seconds_left is None else min(seconds_left, self.timeout_seconds)
         return Caller(usable, time.time() + seconds)
 
-    async def answer(self, operation: str, data: bytes, caller: Caller) -> bytes:
-        """``explain`` or ``predict``: a serialised request -> a serialised response; raises ShowcauseError."""
+    async def answer(self, operation: str, sent: bytes | Request, caller: Caller) -> bytes:
+        """``explain`` or ``predict``: a request, serialised or not -> a serialised response; raises ShowcauseError."""
         began = time.perf_counter()
+        data = sent if isinstance(sent, bytes) else sent.SerializeToString()
         with self.metrics.watch(operation, len(data)) as seen:
             if self.draining:
                 raise Unavailable("ENGINE_UNAVAILABLE", "the service is stopping; try another replica")
-            request: Any = parsed(REQUESTS[operation], data)
+            request: Any = parsed(REQUESTS[operation], sent) if isinstance(sent, bytes) else sent
             manifest = self.manifest(request.model, request.version)
             seen.model = manifest.name
             self._check_bytes(request, len(data))
@@ -85,7 +87,7 @@ class Service:
             seen.response_bytes = len(response)
             return response
 
-    def _check_bytes(self, request: service_pb2.ExplainRequest | service_pb2.PredictRequest, size: int) -> None:
+    def _check_bytes(self, request: Request, size: int) -> None:
         """Limits on the photo, and on everything else, before anything is done with either."""
         photo = len(request.input.image)
         if photo > self.limits.image_bytes:

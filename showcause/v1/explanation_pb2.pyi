@@ -69,12 +69,14 @@ class Explanation(_message.Message):
     def __init__(self, method: _Optional[str] = ..., target: _Optional[_Union[ResolvedTarget, _Mapping]] = ..., kind: _Optional[_Union[_method_pb2.ExplanationKind, str]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., map: _Optional[_Union[Map, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., weights: _Optional[_Union[_input_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ResolvedTarget(_message.Message):
-    __slots__ = ("class_target", "neuron")
+    __slots__ = ("class_target", "neuron", "class_difference")
     CLASS_TARGET_FIELD_NUMBER: _ClassVar[int]
     NEURON_FIELD_NUMBER: _ClassVar[int]
+    CLASS_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
     class_target: ClassTarget
     neuron: _method_pb2.Neuron
-    def __init__(self, class_target: _Optional[_Union[ClassTarget, _Mapping]] = ..., neuron: _Optional[_Union[_method_pb2.Neuron, _Mapping]] = ...) -> None: ...
+    class_difference: ClassDifference
+    def __init__(self, class_target: _Optional[_Union[ClassTarget, _Mapping]] = ..., neuron: _Optional[_Union[_method_pb2.Neuron, _Mapping]] = ..., class_difference: _Optional[_Union[ClassDifference, _Mapping]] = ...) -> None: ...
 
 class ClassTarget(_message.Message):
     __slots__ = ("index", "label")
@@ -83,6 +85,14 @@ class ClassTarget(_message.Message):
     index: int
     label: str
     def __init__(self, index: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
+
+class ClassDifference(_message.Message):
+    __slots__ = ("target", "versus")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    VERSUS_FIELD_NUMBER: _ClassVar[int]
+    target: ClassTarget
+    versus: ClassTarget
+    def __init__(self, target: _Optional[_Union[ClassTarget, _Mapping]] = ..., versus: _Optional[_Union[ClassTarget, _Mapping]] = ...) -> None: ...
 
 class Map(_message.Message):
     __slots__ = ("width", "height", "dtype", "data", "scale", "offset")

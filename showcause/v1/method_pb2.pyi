@@ -82,16 +82,18 @@ class GradCam(_message.Message):
     def __init__(self, layer: _Optional[str] = ..., keep_negative: bool = ...) -> None: ...
 
 class Target(_message.Message):
-    __slots__ = ("class_index", "label", "top_k", "neuron")
+    __slots__ = ("class_index", "label", "top_k", "neuron", "difference")
     CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     NEURON_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
     class_index: int
     label: str
     top_k: int
     neuron: Neuron
-    def __init__(self, class_index: _Optional[int] = ..., label: _Optional[str] = ..., top_k: _Optional[int] = ..., neuron: _Optional[_Union[Neuron, _Mapping]] = ...) -> None: ...
+    difference: Difference
+    def __init__(self, class_index: _Optional[int] = ..., label: _Optional[str] = ..., top_k: _Optional[int] = ..., neuron: _Optional[_Union[Neuron, _Mapping]] = ..., difference: _Optional[_Union[Difference, _Mapping]] = ...) -> None: ...
 
 class Neuron(_message.Message):
     __slots__ = ("layer", "channel", "place")
@@ -110,3 +112,19 @@ class Place(_message.Message):
     row: int
     column: int
     def __init__(self, row: _Optional[int] = ..., column: _Optional[int] = ...) -> None: ...
+
+class Difference(_message.Message):
+    __slots__ = ("target", "versus")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    VERSUS_FIELD_NUMBER: _ClassVar[int]
+    target: ClassReference
+    versus: ClassReference
+    def __init__(self, target: _Optional[_Union[ClassReference, _Mapping]] = ..., versus: _Optional[_Union[ClassReference, _Mapping]] = ...) -> None: ...
+
+class ClassReference(_message.Message):
+    __slots__ = ("class_index", "label")
+    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    class_index: int
+    label: str
+    def __init__(self, class_index: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...

@@ -27,6 +27,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_REQUEST_MALFORMED: _ClassVar[ErrorReason]
     ERROR_REASON_REPLY_TOO_LARGE: _ClassVar[ErrorReason]
     ERROR_REASON_QUEUE_FULL: _ClassVar[ErrorReason]
+    ERROR_REASON_LAYER_NOT_FOUND: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INPUT_MISSING: ErrorReason
 ERROR_REASON_IMAGE_NOT_DECODABLE: ErrorReason
@@ -41,6 +42,7 @@ ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason
 ERROR_REASON_REPLY_TOO_LARGE: ErrorReason
 ERROR_REASON_QUEUE_FULL: ErrorReason
+ERROR_REASON_LAYER_NOT_FOUND: ErrorReason
 
 class ExplainRequest(_message.Message):
     __slots__ = ("model", "version", "input", "targets", "methods", "output", "prediction_count")

@@ -82,7 +82,9 @@ class ExplanationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainStream(self, request_iterator, context):
-        """Many photos on one stream; each is answered under its own id as soon as it is ready.
+        """Many photos on one stream; each is answered under its own id as soon as it is ready. One that fails, fails alone:
+        the stream goes on. The server reads no further than it has room for (16 photos not answered yet, by default), so
+        that a stream of any length takes constant memory on both sides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
