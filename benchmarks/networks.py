@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from showcause.layers.bcos import UncentredNorm2d, add_inverse
-from showcause.nets.bcos import BcosResNet
+from showcause.nets.bcos_resnet import BcosResNet
 
 CLASSES = 1000
 PEERS = Path(__file__).parent / ".peers"

@@ -34,6 +34,7 @@ from showcause.layers.bcos import add_inverse
 from showcause.methods import Ask, linear_map
 from showcause.model import load
 from showcause.paths import top_level
+from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
 
@@ -76,11 +77,11 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
 
     def run_explain(x: torch.Tensor) -> None:
         forward = ours.run(x, explain=True)
-        linear_map.linear_map(forward, torch.arange(len(x)), forward.logits.argmax(1))
+        linear_map.linear_map(forward, forward.evidence.amax(1), range(len(x)))
 
     def run_colors(x: torch.Tensor) -> None:
         forward = ours.run(x, explain=True)
-        targets = forward.logits.argmax(1).tolist()
+        targets = (ClassTarget(index, "") for index in forward.logits.argmax(1).tolist())
         for found in linear_map.explain(forward, [Ask(row, target, settled) for row, target in enumerate(targets)]):
             found.color()
 

@@ -1,5 +1,6 @@
 """A model folder -> a loaded model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +11,21 @@ from safetensors.torch import load_file
 from showcause.manifest import Manifest, ManifestError, read_manifest
 from showcause.methods import METHODS
 from showcause.nets import build
+from showcause.nets.base import layer_shapes
 from showcause.nets.bcos import BcosNet
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network in eval mode with frozen parameters, and what its folder says of it. Shared between threads."""
+    """A network in eval mode with frozen parameters, and what its folder says of it. Shared between threads.
+
+    layers: (channels, height, width) of each layer whose output is a grid, by name.
+    """
 
     manifest: Manifest
     net: BcosNet
     device: torch.device
+    layers: Mapping[str, tuple[int, int, int]]
 
 
 def load(folder: Path, device: str = "cpu") -> Model:
@@ -45,7 +51,14 @@ def load(folder: Path, device: str = "cpu") -> Model:
     net.eval().requires_grad_(False)
     net.to(device, torch.float32)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(manifest, net, torch.device(device))
+    size = manifest.input.height, manifest.input.width
+    try:
+        layers = layer_shapes(net, torch.zeros(1, 3, *size, device=device))
+    except RuntimeError as error:
+        raise ManifestError(
+            f"{folder}: network {manifest.network} cannot run on an input of {size}: {error}"
+        ) from error
+    return Model(manifest, net, torch.device(device), layers)
 
 
 def _check_keys(manifest: Manifest, net: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

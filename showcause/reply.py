@@ -75,8 +75,41 @@ class ClassTarget:
 
 
 @dataclass(frozen=True)
+class Neuron:
+    """A unit inside the network. A request may leave open channel and place: the strongest is taken."""
+
+    layer: str
+    channel: int | None = None
+    place: tuple[int, int] | None = None  # row and column on the layer's grid
+
+    def __str__(self) -> str:
+        channel = "" if self.channel is None else f":{self.channel}"
+        return self.layer + channel + ("" if self.place is None else f"@{self.place[0]},{self.place[1]}")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One class against another: why ``target``, and not ``versus``.
+
+    A reply names both; a request may give an index or a label, or None for the strongest other class.
+    """
+
+    target: ClassTarget | int | str | None = None
+    versus: ClassTarget | int | str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.target}, not {self.versus}"
+
+
+Target = ClassTarget | Neuron | Difference
+
+
+@dataclass(frozen=True)
 class Residual:
-    """Completeness: ``contribution_sum + bias`` should be ``score``, a class's logit."""
+    """Completeness: ``contribution_sum + bias`` should be ``score``.
+
+    The score is a class's logit, a neuron's activation, or the difference of two logits.
+    """
 
     contribution_sum: float
     bias: float
@@ -107,7 +140,7 @@ class Explanation:
     """
 
     method: str
-    target: ClassTarget
+    target: Target
     kind: str  # "inherent" or "post_hoc"
     evidence: tuple[Residual, ...] = ()
     map: NDArray[np.float32] | None = None

@@ -4,7 +4,9 @@ Everything that can be wrong with a request and does not need the photo or the f
 bad request costs nothing and names its field.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from showcause.errors import FailedPrecondition, InvalidArgument, NotFound, out_
 from showcause.image import NAMED_FORMATS
 from showcause.manifest import Manifest
 from showcause.render import OVERLAY_SIDE_PX
-from showcause.reply import Rectangle
+from showcause.reply import Neuron, Rectangle
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
 from showcause.wire import DTYPES, PICTURE_KIND_NUMBERS, name_of, parsed
 
@@ -28,6 +30,17 @@ class TopK:
     """The k strongest classes: known after the forward pass."""
 
     count: int
+
+
+@dataclass(frozen=True)
+class Versus:
+    """Two classes by index, one against the other; None means the strongest other class."""
+
+    target: int | None
+    versus: int | None
+
+
+Wish = int | TopK | Versus | Neuron
 
 
 @dataclass(frozen=True)
@@ -51,12 +64,12 @@ class Input:
 class Job:
     """One checked request. ``methods`` is empty where only a prediction is wanted.
 
-    targets: class indices and top-k's, in the order asked. methods: messages of the ``Method`` oneof by field name,
-    as sent; the methods themselves fill in the defaults.
+    targets: a class index, top-k, difference or neuron each, in the order asked. methods: messages of the ``Method``
+    oneof by field name, as sent; the methods themselves fill in the defaults.
     """
 
     input: Input
-    targets: tuple[int | TopK, ...]
+    targets: tuple[Wish, ...]
     methods: dict[str, method_pb2.Method]
     map: MapWish | None
     pictures: tuple[str, ...]
@@ -64,18 +77,21 @@ class Job:
 
     @property
     def target_count(self) -> int:
-        """How many classes will be explained."""
+        """How many explanations of one method there will be."""
         if not self.methods:
             return 0
         return sum(target.count if isinstance(target, TopK) else 1 for target in self.targets)
 
 
-def read_explain(data: bytes, manifest: Manifest) -> Job:
-    """A serialised ExplainRequest -> Job; raises InvalidArgument, NotFound or FailedPrecondition."""
+def read_explain(data: bytes, manifest: Manifest, layers: Mapping[str, tuple[int, int, int]]) -> Job:
+    """A serialised ExplainRequest -> Job; raises InvalidArgument, NotFound or FailedPrecondition.
+
+    layers: (channels, height, width) of the network's layers.
+    """
     request = parsed(service_pb2.ExplainRequest, data)
     job = Job(
         input=_read_input(request.input, manifest),
-        targets=_read_targets(request, manifest),
+        targets=_read_targets(request, manifest, layers),
         methods=_read_methods(request, manifest),
         map=_read_map(request, manifest),
         pictures=_read_pictures(request.output),
@@ -85,7 +101,7 @@ def read_explain(data: bytes, manifest: Manifest) -> Job:
     return job
 
 
-def read_predict(data: bytes, manifest: Manifest) -> Job:
+def read_predict(data: bytes, manifest: Manifest, _: Mapping[str, tuple[int, int, int]]) -> Job:
     """A serialised PredictRequest -> Job; raises InvalidArgument."""
     request = parsed(service_pb2.PredictRequest, data)
     return Job(
@@ -131,45 +147,80 @@ def _read_tensor(message: input_pb2.Tensor, manifest: Manifest) -> NDArray[np.fl
     return values
 
 
-def _read_targets(request: service_pb2.ExplainRequest, manifest: Manifest) -> tuple[int | TopK, ...]:
-    targets: list[int | TopK] = []
-    classes = len(manifest.labels)
+def _read_targets(
+    request: service_pb2.ExplainRequest, manifest: Manifest, layers: Mapping[str, tuple[int, int, int]]
+) -> tuple[Wish, ...]:
+    targets: list[Wish] = []
     for position, target in enumerate(request.targets):
         field = f"targets[{position}]"
         match target.WhichOneof("target"):
-            case "class_index":
-                if not 0 <= target.class_index < classes:
-                    raise out_of_range(f"{field}.class_index", target.class_index, f"0 to {classes - 1}")
-                targets.append(target.class_index)
-            case "label":
-                if target.label not in manifest.labels:
-                    raise NotFound(
-                        "LABEL_NOT_FOUND",
-                        f"model {manifest.name} has no such label",
-                        field=f"{field}.label",
-                        value=target.label,
-                        allowed=_listed(manifest.labels),
-                    )
-                targets.append(manifest.labels.index(target.label))
+            case "class_index" | "label" as kind:
+                targets.append(_class_index(target, kind, field, manifest))
             case "top_k":
-                most = min(MOST_TARGETS, classes)
+                most = min(MOST_TARGETS, len(manifest.labels))
                 if not 1 <= target.top_k <= most:
                     raise out_of_range(f"{field}.top_k", target.top_k, f"1 to {most}")
                 targets.append(TopK(target.top_k))
             case "neuron":
-                raise FailedPrecondition(
-                    "METHOD_NOT_AVAILABLE",
-                    f"model {manifest.name} explains classes, not neurons",
-                    field=f"{field}.neuron",
-                    value=f"layer {target.neuron.layer!r}",
-                    allowed="class_index, label or top_k",
-                )
+                targets.append(_read_neuron(target.neuron, f"{field}.neuron", layers))
+            case "difference":
+                targets.append(_read_difference(target.difference, f"{field}.difference", manifest))
             case _:
-                raise out_of_range(field, "an empty target", "class_index, label or top_k")
+                raise out_of_range(field, "an empty target", "class_index, label, top_k, neuron or difference")
     count = sum(target.count if isinstance(target, TopK) else 1 for target in targets)
     if count > MOST_TARGETS:
-        raise out_of_range("targets", f"{count} classes", f"at most {MOST_TARGETS} classes together")
+        raise out_of_range("targets", f"{count} targets", f"at most {MOST_TARGETS} together")
     return tuple(targets) or (TopK(1),)
+
+
+def _class_index(
+    message: method_pb2.Target | method_pb2.ClassReference, kind: str, field: str, manifest: Manifest
+) -> int:
+    if kind == "class_index":
+        if not 0 <= message.class_index < len(manifest.labels):
+            raise out_of_range(f"{field}.class_index", message.class_index, f"0 to {len(manifest.labels) - 1}")
+        return message.class_index
+    if message.label not in manifest.labels:
+        raise NotFound(
+            "LABEL_NOT_FOUND",
+            f"model {manifest.name} has no such label",
+            field=f"{field}.label",
+            value=message.label,
+            allowed=_near(message.label, manifest.labels),
+        )
+    return manifest.labels.index(message.label)
+
+
+def _read_difference(message: method_pb2.Difference, field: str, manifest: Manifest) -> Versus:
+    indices: dict[str, int | None] = {}
+    for name, reference in (("target", message.target), ("versus", message.versus)):
+        kind = reference.WhichOneof("reference")
+        indices[name] = _class_index(reference, kind, f"{field}.{name}", manifest) if kind else None
+    if indices["target"] is not None and indices["target"] == indices["versus"]:
+        raise out_of_range(f"{field}.versus", manifest.labels[indices["target"]], "another class than the target")
+    return Versus(indices["target"], indices["versus"])
+
+
+def _read_neuron(message: method_pb2.Neuron, field: str, layers: Mapping[str, tuple[int, int, int]]) -> Neuron:
+    if message.layer not in layers:
+        raise NotFound(
+            "LAYER_NOT_FOUND",
+            "the network has no such layer",
+            field=f"{field}.layer",
+            value=message.layer,
+            allowed=_near(message.layer, tuple(layers)),
+        )
+    channels, height, width = layers[message.layer]
+    channel = message.channel if message.HasField("channel") else None
+    if channel is not None and not 0 <= channel < channels:
+        raise out_of_range(f"{field}.channel", channel, f"0 to {channels - 1}")
+    place = None
+    if message.HasField("place"):
+        place = (message.place.row, message.place.column)
+        for name, value, size in zip(("row", "column"), place, (height, width), strict=True):
+            if not 0 <= value < size:
+                raise out_of_range(f"{field}.place.{name}", value, f"0 to {size - 1}")
+    return Neuron(message.layer, channel, place)
 
 
 def _read_methods(request: service_pb2.ExplainRequest, manifest: Manifest) -> dict[str, method_pb2.Method]:
@@ -254,6 +305,12 @@ def _read_count(count: int, manifest: Manifest) -> int:
     if not 0 <= count <= classes:
         raise out_of_range("prediction_count", count, f"1 to {classes}, or 0 for the default")
     return count or min(DEFAULT_PREDICTIONS, classes)
+
+
+def _near(name: str, names: tuple[str, ...]) -> str:
+    """Names that ``name`` may have meant; all of them, as far as there is room, where nothing is like it."""
+    near = get_close_matches(name, names, 8, 0.6)
+    return ", ".join(near) if near else _listed(names)
 
 
 def _listed(names: tuple[str, ...], most: int = 40) -> str:

@@ -117,15 +117,45 @@ def map_message(values: NDArray[np.floating[Any]], dtype: np.dtype[np.generic]) 
     )
 
 
+def target_message(target: r.Target) -> explanation_pb2.ResolvedTarget:
+    """A resolved target; raises TypeError for one that is not."""
+
+    def of_class(one: r.ClassTarget) -> explanation_pb2.ClassTarget:
+        return explanation_pb2.ClassTarget(index=one.index, label=one.label)
+
+    match target:
+        case r.ClassTarget():
+            return explanation_pb2.ResolvedTarget(class_target=of_class(target))
+        case r.Neuron(layer, int(channel), (row, column)):
+            place = method_pb2.Place(row=row, column=column)
+            neuron = method_pb2.Neuron(layer=layer, channel=channel, place=place)
+            return explanation_pb2.ResolvedTarget(neuron=neuron)
+        case r.Difference(r.ClassTarget() as of, r.ClassTarget() as versus):
+            difference = explanation_pb2.ClassDifference(target=of_class(of), versus=of_class(versus))
+            return explanation_pb2.ResolvedTarget(class_difference=difference)
+    raise TypeError(f"{target!r} is not resolved")
+
+
+def read_target(message: explanation_pb2.ResolvedTarget) -> r.Target:
+    def of_class(one: explanation_pb2.ClassTarget) -> r.ClassTarget:
+        return r.ClassTarget(one.index, one.label)
+
+    match message.WhichOneof("target"):
+        case "neuron":
+            place = message.neuron.place
+            return r.Neuron(message.neuron.layer, message.neuron.channel, (place.row, place.column))
+        case "class_difference":
+            return r.Difference(of_class(message.class_difference.target), of_class(message.class_difference.versus))
+    return of_class(message.class_target)
+
+
 def explanation_message(
     explanation: r.Explanation, map_dtype: np.dtype[np.generic] | None
 ) -> explanation_pb2.Explanation:
     """The explanation; its map in ``map_dtype``, or left out."""
     message = explanation_pb2.Explanation(
         method=explanation.method,
-        target=explanation_pb2.ResolvedTarget(
-            class_target=explanation_pb2.ClassTarget(index=explanation.target.index, label=explanation.target.label)
-        ),
+        target=target_message(explanation.target),
         kind=KIND_NUMBERS[explanation.kind],
         pictures=[
             explanation_pb2.Picture(
@@ -190,11 +220,11 @@ def read_reply(message: service_pb2.ExplainResponse | service_pb2.PredictRespons
 
 
 def read_explanation(message: explanation_pb2.Explanation) -> r.Explanation:
-    target, weights = message.target.class_target, message.weights
+    weights = message.weights
     residuals = (item.residual for item in message.evidence if item.WhichOneof("evidence") == "residual")
     return r.Explanation(
         method=message.method,
-        target=r.ClassTarget(target.index, target.label),
+        target=read_target(message.target),
         kind=name_of(KIND_NUMBERS, message.kind),
         evidence=tuple(r.Residual(item.contribution_sum, item.bias, item.score) for item in residuals),
         map=read_map(message.map) if message.HasField("map") else None,

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,9 +22,10 @@ from showcause import render, reply
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
 from showcause.image import Limits, decode, frame_of, to_input
 from showcause.methods import METHODS, Ask, Attribution
+from showcause.methods.targets import Resolver
 from showcause.model import Model
 from showcause.nets.base import Forward
-from showcause.request import Job, TopK, read_explain, read_predict
+from showcause.request import Job, read_explain, read_predict
 from showcause.v1 import method_pb2, model_pb2, service_pb2
 from showcause.wire import (
     PREPROCESSING_NUMBERS,
@@ -72,8 +73,8 @@ class Item:
     frame: reply.InputFrame
     rgb: torch.Tensor
     logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    targets: list[int] = field(default_factory=list)
-    found: dict[tuple[int, str], Attribution] = field(default_factory=dict)  # by class index and method
+    targets: list[reply.Target] = field(default_factory=list)
+    found: dict[tuple[reply.Target, str], Attribution] = field(default_factory=dict)  # by target and method
     failure: ShowcauseError | None = None
 
 
@@ -105,8 +106,9 @@ def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
     """One forward pass for the whole group, then the methods; what fails here fails for the group."""
     try:
         batch = torch.stack([item.rgb for item in group]).to(model.device)
-        forward = model.net.run(batch, explain=group[0].job.target_count > 0)
-        _take_logits(group, forward)
+        layers = {wish.layer for item in group for wish in item.job.targets if isinstance(wish, reply.Neuron)}
+        forward = model.net.run(batch, group[0].job.target_count > 0, layers)
+        _take_results(model, group, forward)
         clock.lap("forward_seconds")
         _attribute(group, forward)
         clock.lap("explain_seconds")
@@ -119,7 +121,7 @@ def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
 def _prepare(model: Model, call: Call, limits: Limits) -> Item:
     """Reads the request and the photo; everything that can be wrong with either is found here."""
     call.check_deadline()
-    job = OPERATIONS[call.operation](call.request, model.manifest)
+    job = OPERATIONS[call.operation](call.request, model.manifest, model.layers)
     methods = {
         name: METHODS[name].settle(method, f"methods[{position}]")
         for position, (name, method) in enumerate(job.methods.items())
@@ -138,17 +140,14 @@ def _prepare(model: Model, call: Call, limits: Limits) -> Item:
     return Item(call, job, methods, ground, frame, torch.from_numpy(pixels))
 
 
-def _take_logits(group: list[Item], forward: Forward) -> None:
-    """Gives every item its logits and resolves its targets to class indices, each once, in the order asked."""
-    for item, logits in zip(group, forward.logits.float().cpu(), strict=True):
-        item.logits = logits
-        if not item.methods:
-            continue
-        strongest = logits.argsort(descending=True, stable=True).tolist()
-        wanted: Iterable[list[int]] = (
-            strongest[: target.count] if isinstance(target, TopK) else [target] for target in item.job.targets
-        )
-        item.targets = list(dict.fromkeys(index for some in wanted for index in some))
+def _take_results(model: Model, group: list[Item], forward: Forward) -> None:
+    """Gives every item its logits, and settles what is to be explained of it."""
+    logits = forward.logits.float().cpu()
+    for row, item in enumerate(group):
+        item.logits = logits[row]
+        if item.methods:
+            ranking = item.logits.argsort(descending=True, stable=True).tolist()
+            item.targets = Resolver(forward, row, ranking, model.manifest.labels)(item.job.targets)
 
 
 def _attribute(group: list[Item], forward: Forward) -> None:
@@ -168,7 +167,7 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
         raise item.failure
     began = time.perf_counter()
     explanations = [
-        explanation_message(_explanation(model, item, target, name), item.job.map.dtype if item.job.map else None)
+        explanation_message(_explanation(item, target, name), item.job.map.dtype if item.job.map else None)
         for target in item.targets
         for name in item.methods
     ]
@@ -182,11 +181,11 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
     )
 
 
-def _explanation(model: Model, item: Item, target: int, method: str) -> reply.Explanation:
+def _explanation(item: Item, target: reply.Target, method: str) -> reply.Explanation:
     found, job = item.found[target, method], item.job
     return reply.Explanation(
         method=method,
-        target=reply.ClassTarget(target, model.manifest.labels[target]),
+        target=target,
         kind=reply.METHOD_KINDS[method],
         evidence=found.evidence,
         map=_raw_map(found, job),

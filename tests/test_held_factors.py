@@ -1,4 +1,4 @@
-"""Every B-cos network's W, against a twin whose factors are frozen numbers.
+"""Every B-cos network's W, of classes, differences and inner units, against a twin whose factors are frozen numbers.
 
 Completeness alone would not show it: these networks are homogeneous, so that the plain gradient times the input sums to
 the logit as well. The twin records every factor in one pass and multiplies by those numbers in the next, so that its
@@ -7,37 +7,45 @@ ordinary gradient is the linear map by construction.
 
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity
 
 from showcause.layers import bcos
 from showcause.methods.linear_map import linear_map
+from showcause.methods.targets import score
 from showcause.nets import NETS, build
+from showcause.nets.base import layer_shapes, reading
+from showcause.reply import ClassTarget, Difference, Neuron
 
+NARROW = {"blocks": (1, 1, 1, 1), "width": 8}
 SMALL = {
-    "bcos_resnet18": {"width": 8},
+    "bcos_resnet18": NARROW,
+    "bcos_resnet34": NARROW,
+    "bcos_resnet50": NARROW,
+    "bcos_resnet101": NARROW | {"blocks": (2, 1, 1, 1)},
+    "bcos_resnet152": NARROW | {"blocks": (1, 2, 1, 1)},
+    "bcos_densenet121": {"blocks": (2, 2, 1), "width": 8, "growth": 4},
+    "bcos_vgg11": {"stages": ((8,), (8,), (12, 12)), "hidden": (16, 12)},
+    "bcos_v1_vgg11": {"stages": ((8,), (8,), (12, 12)), "hidden": (16, 12), "temperature": 1.0},
+    "bcos_v1_inception3": {"narrow": 16},
+    "bcos_v1_cifar9": {"channels": (8, 8, 12), "strides": (1, 2, 1), "b": 1.5},
     "bcos_vgg": {"stages": [[8, 8], [16], [16, 12]]},
 }
+SIDE = {"bcos_v1_inception3": 79}  # the others take 32 pixels
 
 
 @pytest.fixture(params=sorted(NETS))
 def net(request):
     torch.manual_seed(0)
     net = build(request.param, 5, SMALL[request.param]).double()
+    net.side = SIDE.get(request.param, 32)
     for module in net.modules():
         if isinstance(module, bcos.UncentredNorm2d):
             module.momentum = 1.0
-    net.train()(bcos.add_inverse(torch.rand(8, 3, 32, 32).double()))  # calibrates the norms
+    net.train()(bcos.add_inverse(torch.rand(8, 3, net.side, net.side).double()))  # calibrates the norms
     return net.eval().requires_grad_(False)
 
 
-def test_w_is_the_gradient_of_the_network_with_frozen_factors(net, monkeypatch):
-    rgb, targets, rows = torch.rand(3, 3, 32, 32).double(), torch.tensor([0, 4, 2]), torch.arange(3)
-    forward = net.run(rgb, explain=True)
-    found = linear_map(forward, rows, targets)
-
-    x = bcos.add_inverse(rgb).requires_grad_()
-    (plain,) = torch.autograd.grad(net.evidence(x)[rows, targets].sum(), x)
-
+def freeze_factors(net, x, monkeypatch) -> None:
+    """From now on every factor of ``net`` is the number that it is for ``x``."""
     factors: list[torch.Tensor] = []
     original = bcos.scale_by_cosine
 
@@ -50,13 +58,51 @@ def test_w_is_the_gradient_of_the_network_with_frozen_factors(net, monkeypatch):
     net.evidence(x)
     replayed = iter(factors)
     monkeypatch.setattr(bcos, "scale_by_cosine", lambda out, *_: out * next(replayed))
-    evidence = net.evidence(x)
-    (wanted,) = torch.autograd.grad(evidence[rows, targets].sum(), x)
 
+
+def test_w_is_the_gradient_of_the_network_with_frozen_factors(net, monkeypatch):
+    rgb, rows = torch.rand(3, 3, net.side, net.side).double(), range(3)
+    layers = layer_shapes(net, rgb[:1])
+    inner = list(layers)[len(layers) // 2]
+    channels, height, width = layers[inner]
+    targets = [ClassTarget(4, ""), Difference(ClassTarget(1, ""), ClassTarget(2, ""))]
+    targets.append(Neuron(inner, channels - 1, (height // 2, width // 2)))
+    forward = net.run(rgb, explain=True, layers=[inner])
+    scores = torch.stack([score(forward, row, target) for row, target in zip(rows, targets, strict=True)])
+    found = linear_map(forward, scores, rows)
+
+    x = bcos.add_inverse(rgb).requires_grad_()
+    evidence = net.evidence(x)
     torch.testing.assert_close(evidence, forward.evidence)
-    torch.testing.assert_close(found, wanted)
-    contributions = (found * x.detach()).sum((1, 2, 3))
-    torch.testing.assert_close(contributions, forward.evidence[rows, targets])
-    cosines = cosine_similarity(found.flatten(1), plain.flatten(1))
-    assert cosines.abs().max() < 0.95, "the plain gradient is another one"
-    assert (plain.flatten(1).norm(dim=1) > 2 * found.flatten(1).norm(dim=1)).all()
+    (plain,) = torch.autograd.grad(evidence[0, 4], x)
+
+    freeze_factors(net, x, monkeypatch)
+    with reading([inner]) as noted:
+        evidence = net.evidence(x)
+    wanted = torch.stack(
+        [evidence[0, 4], evidence[1, 1] - evidence[1, 2], noted[inner][2, channels - 1, height // 2, width // 2]]
+    )
+    torch.testing.assert_close(scores, wanted)
+    (gradient,) = torch.autograd.grad(wanted.sum(), x)
+    torch.testing.assert_close(found, gradient)
+    torch.testing.assert_close((found * x.detach()).sum((1, 2, 3)), scores)
+    assert (found[0] - plain[0]).norm() > 0.5 * found[0].norm(), "the plain gradient is another one"
+
+
+def test_every_layer_can_be_asked(net):
+    """By the name that it has in the state dict; the contributions of a unit sum to its activation."""
+    rgb = torch.rand(1, 3, net.side, net.side).double()
+    layers = layer_shapes(net, rgb)
+    convolutions = {name for name, module in net.named_modules() if isinstance(module, bcos.BcosConv2d)}
+    assert convolutions <= set(layers)
+    assert all(size > 0 for shape in layers.values() for size in shape)
+    forward = net.run(rgb, explain=True, layers=layers)
+    for name, (channels, height, width) in layers.items():
+        assert forward.activations[name].shape == (1, channels, height, width)
+        value = score(forward, 0, Neuron(name, channels // 2, (height // 2, width // 2)))
+        weights = linear_map(forward, value[None], [0], keep_graph=True)
+        torch.testing.assert_close((weights * forward.x.detach()).sum(), value.detach(), msg=name)
+
+
+def test_a_pass_that_reads_nothing_keeps_nothing(net):
+    assert net.run(torch.rand(1, 3, net.side, net.side).double(), explain=False).activations == {}

@@ -1,4 +1,6 @@
-"""B-cos ResNet-18 and its linear map, against the official implementation's numbers."""
+"""B-cos ResNet-18 and DenseNet-121 and their linear maps, against the official implementation's numbers."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -7,22 +9,34 @@ from torch.nn.functional import cosine_similarity
 
 from showcause.methods import Ask, linear_map
 from showcause.nets import build
+from showcause.nets.bcos import BcosNet
+from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
 from tests import golden_files
 
-GOLDEN = golden_files.arrays("bcos_resnet18")
-RGB = torch.from_numpy(GOLDEN["input_u8"]).float() / 255
+NETWORKS = ["bcos_resnet18", "bcos_densenet121"]
 WITH_WEIGHTS = method_pb2.Method(linear_map=method_pb2.LinearMap(include_weights=True))
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
-@pytest.fixture(scope="module")
-def net():
-    net = build("bcos_resnet18", 10, {}).eval().requires_grad_(False)
-    state = golden_files.state_dict("bcos_resnet18")
+@dataclass
+class Case:
+    name: str
+    net: BcosNet
+    golden: dict[str, np.ndarray]
+
+    @property
+    def rgb(self) -> torch.Tensor:
+        return torch.from_numpy(self.golden["input_u8"]).float() / 255
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request):
+    net = build(request.param, 10, {}).eval().requires_grad_(False)
+    state = golden_files.state_dict(request.param)
     assert list(net.state_dict()) == list(state), "keys in the official order"
     net.load_state_dict(state)
-    return net
+    return Case(request.param, net, golden_files.arrays(request.param))
 
 
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -30,55 +44,55 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_logits_are_the_official_ones(net, device):
+def test_logits_are_the_official_ones(case, device):
     """Without the bias: a wrong network passes a relative test with it."""
-    forward = net.to(device).run(RGB.to(device), explain=False)
-    wanted = GOLDEN["logits_f64"] - GOLDEN["logit_bias"]
+    forward = case.net.to(device).run(case.rgb.to(device), explain=False)
+    wanted = case.golden["logits_f64"] - case.golden["logit_bias"]
     assert relative(forward.evidence.cpu().numpy(), wanted) < 1e-4
-    np.testing.assert_allclose(forward.logits.cpu().numpy(), GOLDEN["logits"], atol=1e-5)
+    np.testing.assert_allclose(forward.logits.cpu().numpy(), case.golden["logits"], atol=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_linear_map_contributions_and_colors_are_the_official_ones(net, device):
-    forward = net.to(device).run(RGB.to(device), explain=True)
+def test_linear_map_contributions_and_colors_are_the_official_ones(case, device):
+    forward, golden = case.net.to(device).run(case.rgb.to(device), explain=True), case.golden
     settled = linear_map.settle(WITH_WEIGHTS, "methods[0]")
-    asks = [Ask(row, int(GOLDEN["targets"][row, k]), settled) for row in range(2) for k in range(2)]
-    for ask, found in zip(asks, linear_map.explain(forward, asks), strict=True):
-        at = ask.row, list(GOLDEN["targets"][ask.row]).index(ask.target)
-        wanted, plain = GOLDEN["W"][at].ravel(), GOLDEN["plain_gradient"][at].ravel()
+    places = list(np.ndindex(2, 2))  # [image, target]
+    asks = [Ask(row, ClassTarget(int(golden["targets"][row, k]), ""), settled) for row, k in places]
+    for at, found in zip(places, linear_map.explain(forward, asks), strict=True):
+        wanted, plain = golden["W"][at].ravel(), golden["plain_gradient"][at].ravel()
         weights = torch.from_numpy(found.weights).flatten()
         assert cosine_similarity(weights, torch.from_numpy(wanted), dim=0) > 0.9999
         assert cosine_similarity(weights, torch.from_numpy(plain), dim=0) < 0.3, "the factor must be held"
-        assert relative(found.weights, GOLDEN["W"][at]) < 1e-3
-        assert relative(found.map, GOLDEN["contribution"][at]) < 1e-3
+        assert relative(found.weights, golden["W"][at]) < 1e-3
+        assert relative(found.map, golden["contribution"][at]) < 1e-3
         assert found.evidence[0].relative < 1e-4
-        assert (np.abs(found.color() - GOLDEN["rgba"][at]) > 0.01).mean() < 1e-3
+        assert (np.abs(found.color() - golden["rgba"][at]) > 0.01).mean() < 1e-3
 
 
-def test_color_picture_from_the_official_map():
+def test_color_picture_from_the_official_map(case):
     for at in np.ndindex(2, 2):
-        weights, contribution = torch.from_numpy(GOLDEN["W"][at]), torch.from_numpy(GOLDEN["contribution"][at])
-        np.testing.assert_allclose(linear_map.color_picture(weights, contribution), GOLDEN["rgba"][at], atol=1e-5)
+        weights, contribution = (torch.from_numpy(case.golden[key][at]) for key in ("W", "contribution"))
+        np.testing.assert_allclose(linear_map.color_picture(weights, contribution), case.golden["rgba"][at], atol=1e-5)
 
 
-def test_residual_is_exact_in_double(net):
-    twin = build("bcos_resnet18", 10, {}).double().eval()
-    twin.load_state_dict(net.state_dict())
+def test_residual_is_exact_in_double(case):
+    twin = build(case.name, 10, {}).double().eval()
+    twin.load_state_dict(case.net.state_dict())
     settled = linear_map.settle(method_pb2.Method(), "methods[0]")
-    forward = twin.run(RGB.double(), explain=True)
-    for found in linear_map.explain(forward, [Ask(0, 8, settled), Ask(1, 2, settled)]):
+    forward = twin.run(case.rgb.double(), explain=True)
+    for found in linear_map.explain(forward, [Ask(row, ClassTarget(k, ""), settled) for row, k in ((0, 8), (1, 2))]):
         assert found.evidence[0].relative < 1e-12
 
 
 @pytest.mark.gpu
-def test_bfloat16_on_a_gpu_costs_this_much(net):
+def test_bfloat16_on_a_gpu_costs_this_much(case):
     """Measured on a GPU: the direction of W survives bfloat16; its last digits do not."""
-    twin = build("bcos_resnet18", 10, {}).to("cuda", torch.bfloat16).eval()
-    twin.load_state_dict(net.state_dict())
-    forward = twin.run(RGB.to("cuda", torch.bfloat16), explain=True)
-    targets = torch.from_numpy(GOLDEN["targets"][:, 0]).cuda()
-    weights = linear_map.linear_map(forward, torch.arange(2).cuda(), targets).float().cpu()
-    cosines = cosine_similarity(weights.flatten(1), torch.from_numpy(GOLDEN["W"][:, 0]).flatten(1))
+    twin = build(case.name, 10, {}).to("cuda", torch.bfloat16).eval()
+    twin.load_state_dict(case.net.state_dict())
+    forward = twin.run(case.rgb.to("cuda", torch.bfloat16), explain=True)
+    scores = forward.evidence[range(2), case.golden["targets"][:, 0]]
+    weights = linear_map.linear_map(forward, scores, range(2)).float().cpu()
+    cosines = cosine_similarity(weights.flatten(1), torch.from_numpy(case.golden["W"][:, 0]).flatten(1))
     print(f"cosine of W in bfloat16: {cosines.tolist()}")
     assert cosines.min() > 0.98
 

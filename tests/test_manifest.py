@@ -45,7 +45,7 @@ def test_tables_name_the_same_methods_as_the_contract():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('network = "bcos_vgg"', 'network = "resnet"', "network is 'resnet'; allowed: bcos_resnet18, bcos_vgg"),
+        ('network = "bcos_vgg"', 'network = "resnet"', "network is 'resnet'; allowed: bcos_resnet18, bcos_resnet34, "),
         ('probability = "sigmoid"', 'probability = "likely"', "probability is 'likely'; allowed: one of softmax, "),
         ('["linear_map"]', '["magic"]', r"methods is \['magic'\]; allowed: a list of one or more of linear_map"),
         ('["linear_map"]', '["grad_cam"]', "methods names grad_cam; allowed: linear_map"),

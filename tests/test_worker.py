@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from showcause.client.calls import explain_request, predict_request
-from showcause.errors import DeadlineExceeded, Internal, InvalidArgument
+from showcause.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound
 from showcause.image import decode, frame_of, to_input
+from showcause.reply import Difference, Neuron
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
 from tests.sameness import assert_same, opened
@@ -29,10 +30,10 @@ def mixed_calls(photos, model) -> list[Call]:
     wishes = [
         {"pictures": ["overlay"]},
         {"target": 3, "pictures": ["color", "heat_map"]},
-        {"target": ["zebra", "cat"], "map_dtype": "float16"},
+        {"target": ["zebra", Neuron("features.8")], "map_dtype": "float16"},
         {"top_k": 3, "map_size": (40, 30)},
         {"region": (20, 30, 250, 200), "weights": True},
-        {"target": "lion", "map_dtype": None, "pictures": ["color"]},
+        {"target": Difference("lion", "cat"), "map_dtype": None, "pictures": ["color"]},
         {"methods": method_pb2.Method(linear_map=method_pb2.LinearMap(smoothing_px=5)), "pictures": ["color"]},
     ]
     calls = [explain_call(photo, prediction_count=1 + n, **wish) for photo in photos for n, wish in enumerate(wishes)]
@@ -117,13 +118,67 @@ def test_uint8_map_is_within_half_a_step(model, photo):
 
 def test_the_network_is_left_as_it_was(model, photo):
     """No gradient, no hook, no mode of the shared modules changes."""
-    explain(model, [explain_call(photo, top_k=2), predict_call(photo)])
-    for module in model.net.modules():
+    hooks = [list(module._forward_hooks.values()) for module in model.net.modules()]
+    explain(
+        model, [explain_call(photo, top_k=2), explain_call(photo, target=Neuron("features.8")), predict_call(photo)]
+    )
+    for module, before in zip(model.net.modules(), hooks, strict=True):
         assert not module.training
-        assert not module._forward_hooks
+        assert list(module._forward_hooks.values()) == before
         assert not module._backward_hooks
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.net.parameters())
     assert torch.is_grad_enabled()
+
+
+def test_neurons_are_found_and_their_contributions_sum_to_their_activation(model, photo):
+    layer = "features.11"
+    channels, height, width = model.layers[layer]
+    wishes = [Neuron(layer), Neuron(layer, 5), Neuron(layer, None, (3, 4)), Neuron(layer, channels - 1, (0, width - 1))]
+    reply = opened(explain(model, [explain_call(photo, target=[*wishes, "cat"], weights=True)])[0])
+    strongest, of_channel, at_place, exact, cat = reply.explanations
+
+    rgb = torch.from_numpy(to_input(decode(photo), frame_of(decode(photo).size, None, model.manifest.input)))[None]
+    activation = model.net.run(rgb, explain=False, layers=[layer]).activations[layer][0]
+    assert activation.shape == (channels, height, width)
+    assert strongest.residual.score == pytest.approx(float(activation.max()), rel=1e-4)
+    assert of_channel.residual.score == pytest.approx(float(activation[5].max()), rel=1e-4)
+    assert at_place.residual.score == pytest.approx(float(activation[:, 3, 4].max()), rel=1e-4)
+    assert exact.residual.score == pytest.approx(float(activation[-1, 0, -1]), rel=1e-4, abs=1e-6)
+    assert exact.target == wishes[3]
+    assert (of_channel.target.channel, at_place.target.place) == (5, (3, 4))
+    for explanation in reply.explanations[:4]:
+        channel, (row, column) = explanation.target.channel, explanation.target.place
+        assert explanation.residual.score == pytest.approx(float(activation[channel, row, column]), rel=1e-4, abs=1e-6)
+        assert explanation.residual.bias == 0
+        assert explanation.residual.relative < 1e-3
+    assert not exact.weights[:, :, : model.manifest.input.width // 2].any(), "a unit on the right sees nothing left"
+    assert cat.target.label == "cat"
+    assert cat.residual.bias == pytest.approx(model.net.bias)
+
+
+def test_a_difference_is_the_difference_of_two_maps(model, photo):
+    targets = ["cat", "dog", Difference("cat", "dog"), Difference("dog", "cat"), Difference(), Difference(None, "cat")]
+    reply = opened(explain(model, [explain_call(photo, target=targets)])[0])
+    cat, dog, there, back, strongest, against = reply.explanations
+    np.testing.assert_allclose(there.map, cat.map - dog.map, atol=1e-4 * np.abs(cat.map).max())
+    np.testing.assert_allclose(back.map, -there.map, atol=1e-4 * np.abs(there.map).max())
+    assert there.residual.score == pytest.approx(cat.residual.score - dog.residual.score, abs=1e-4)
+    assert there.residual.bias == 0
+    first, second = reply.predictions[:2]
+    assert str(strongest.target) == f"{first.label}, not {second.label}"
+    assert (against.target.target.label, against.target.versus.label) == (
+        second.label if first.label == "cat" else first.label,
+        "cat",
+    )
+
+
+def test_unknown_layers_are_answered_with_near_ones(model, photo):
+    envelopes = explain(model, [explain_call(photo, target=Neuron(name)) for name in ("feature.8", "")])
+    with pytest.raises(NotFound, match=r"targets\[0\].neuron.layer: .*'feature.8'.*allowed: .*features.8") as caught:
+        opened(envelopes[0])
+    assert caught.value.reason == "LAYER_NOT_FOUND"
+    with pytest.raises(NotFound, match=r"classifier.0"):
+        opened(envelopes[1])
 
 
 def test_receipt_says_what_was_computed(model, photo):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from showcause.layers.bcos import UncentredNorm2d
 from showcause.manifest import sha256_of
-from showcause.nets.bcos import BcosVgg
+from showcause.nets.bcos_vgg import BcosVgg
 from showcause.train.animals import category_names, predict, read_boxes, read_crops, read_scenes, squash, top1
 from showcause.train.bcosify import start_from_vgg16
 from showcause.train.loop import Phase, fit

@@ -14,7 +14,8 @@ from showcause.v1 import input_pb2, method_pb2, service_pb2
 from showcause.wire import PICTURE_KIND_NUMBERS
 
 Photo = bytes | str | Path | NDArray[np.floating[Any]]
-Targets = SupportsIndex | str | Iterable[SupportsIndex | str] | None
+One = SupportsIndex | str | r.Target
+Targets = One | Iterable[One] | None
 
 MAP_DTYPES = {
     "float32": input_pb2.DTYPE_FLOAT32,
@@ -84,9 +85,7 @@ def explain_request(
         model=model, version=version, input=input_message(photo, region), prediction_count=prediction_count
     )
     for one in _listed(target):
-        request.targets.append(
-            method_pb2.Target(label=one) if isinstance(one, str) else method_pb2.Target(class_index=index(one))
-        )
+        request.targets.append(target_message(one))
     if top_k is not None:
         request.targets.append(method_pb2.Target(top_k=top_k))
     for method in [methods] if isinstance(methods, str | method_pb2.Method) else methods or ():
@@ -105,6 +104,31 @@ def explain_request(
         if map_size is not None:
             request.output.map.width, request.output.map.height = map_size
     return request
+
+
+def target_message(one: One) -> method_pb2.Target:
+    """A label, a class index, a neuron or a difference as a wish."""
+    match one:
+        case r.Neuron():
+            neuron = method_pb2.Neuron(layer=one.layer, channel=one.channel)
+            if one.place is not None:
+                neuron.place.row, neuron.place.column = one.place
+            return method_pb2.Target(neuron=neuron)
+        case r.Difference():
+            return method_pb2.Target(
+                difference=method_pb2.Difference(target=_reference(one.target), versus=_reference(one.versus))
+            )
+        case str():
+            return method_pb2.Target(label=one)
+    return method_pb2.Target(class_index=one.index if isinstance(one, r.ClassTarget) else index(one))
+
+
+def _reference(one: r.ClassTarget | SupportsIndex | str | None) -> method_pb2.ClassReference | None:
+    if one is None:
+        return None
+    if isinstance(one, str):
+        return method_pb2.ClassReference(label=one)
+    return method_pb2.ClassReference(class_index=one.index if isinstance(one, r.ClassTarget) else index(one))
 
 
 def method_message(name: str) -> method_pb2.Method:
@@ -128,11 +152,11 @@ def predict_request(
     )
 
 
-def _listed(target: Targets) -> Iterable[SupportsIndex | str]:
+def _listed(target: Targets) -> Iterable[One]:
     """Nothing, one target or several, as several. numpy's integers are no int, and 0 is a target."""
     if target is None:
         return ()
-    return (target,) if isinstance(target, str | SupportsIndex) else target
+    return (target,) if isinstance(target, str | SupportsIndex | r.Target) else target
 
 
 def _known(name: str, allowed: Iterable[str], what: str) -> str:

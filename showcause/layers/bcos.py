@@ -13,6 +13,8 @@ really applied. Every layer therefore takes ``hold``:
 State-dict keys follow the official v2 layout: ``<name>.linear.weight``.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,14 @@ from torch.nn import functional as F
 PATCH_EPS = 1e-6  # under the root of a convolution's patch norm
 LINEAR_EPS = 1e-12  # beside a linear layer's input norm
 COS_EPS = 1e-6  # beside |cos| where B is neither 1 nor 2
+
+
+Size = int | tuple[int, int]  # one number for both, or height and width
+
+
+def area(size: Size) -> int:
+    """Number of places under a kernel."""
+    return size * size if isinstance(size, int) else size[0] * size[1]
 
 
 def unit_rows(weight: Tensor) -> Tensor:
@@ -61,33 +71,38 @@ class _Weight(nn.Module):
 class BcosConv2d(nn.Module):
     """B-cos convolution; (N, C, H, W) -> (N, out_channels, H', W').
 
-    b: the exponent B >= 1. max_out: alternatives per output channel. Zero padding counts as zeros in the patch norm.
+    b: the exponent B >= 1. max_out: alternatives per output channel. gain: a fixed factor on every output (v1,
+    appendix C). Zero padding counts as zeros in the patch norm.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: Size,
         stride: int = 1,
-        padding: int = 0,
+        padding: Size = 0,
         groups: int = 1,
         b: float = 2.0,
         max_out: int = 1,
+        gain: float = 1.0,
     ):
         super().__init__()
         if b < 1 or max_out < 1:
             raise ValueError(f"b is {b} and max_out is {max_out}: both must be at least 1")
-        self.linear = _Weight(out_channels * max_out, in_channels // groups, kernel_size, kernel_size)
+        if not (gain > 0 and math.isfinite(gain)):
+            raise ValueError(f"gain is {gain}: it must be above 0")
+        height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        self.linear = _Weight(out_channels * max_out, in_channels // groups, height, width)
         self.kernel_size, self.stride, self.padding, self.groups = kernel_size, stride, padding, groups
-        self.b, self.max_out = b, max_out
+        self.b, self.max_out, self.gain = b, max_out, gain
 
     def patch_norm(self, x: Tensor) -> Tensor:
         """Euclidean norm of the patch under each output: (N, C, H, W) -> (N, O or 1, H', W')."""
         energy = x.square()
         energy = energy.unflatten(1, (self.groups, -1)).sum(2)  # [N,G,H,W]
-        if self.kernel_size > 1 or self.stride > 1 or self.padding > 0:
-            energy = F.avg_pool2d(energy, self.kernel_size, self.stride, self.padding) * self.kernel_size**2
+        if (self.kernel_size, self.stride, self.padding) != (1, 1, 0):
+            energy = F.avg_pool2d(energy, self.kernel_size, self.stride, self.padding) * area(self.kernel_size)
         norm = (energy + PATCH_EPS).sqrt()
         if self.groups > 1:
             norm = norm.repeat_interleave(self.linear.weight.shape[0] // self.max_out // self.groups, dim=1)
@@ -96,7 +111,9 @@ class BcosConv2d(nn.Module):
     def forward(self, x: Tensor, hold: bool = False) -> Tensor:
         out = F.conv2d(x, unit_rows(self.linear.weight), None, self.stride, self.padding, 1, self.groups)
         out = strongest_unit(out, self.max_out)
-        return out if self.b == 1 else scale_by_cosine(out, self.patch_norm(x), self.b, hold)
+        if self.b != 1:
+            out = scale_by_cosine(out, self.patch_norm(x), self.b, hold)
+        return out if self.gain == 1 else out * self.gain
 
 
 class BcosLinear(nn.Module):

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showcause.nets.base import Forward
-from showcause.reply import Residual
+from showcause.reply import Residual, Target
 from showcause.v1 import method_pb2
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One explanation that is wanted: of class ``target`` for item ``row`` of the batch, with settled parameters."""
+    """One explanation that is wanted: of ``target`` for item ``row`` of the batch, with settled parameters."""
 
     row: int
-    target: int
+    target: Target
     parameters: method_pb2.Method
 
 

@@ -1,7 +1,8 @@
 """The linear map W(x) of a B-cos network (Boehle, Fritz, Schiele: CVPR 2022, Eq. 5; v2: TPAMI 2024).
 
 With every B-cos factor held, the network is linear in its input, ``logit - bias = sum(W(x) * x)``, so W(x) is the
-gradient of the logit and one backward pass gives it for a whole batch, each item with a target of its own.
+gradient of the logit and one backward pass gives it for a whole batch, each item with a target of its own. The same
+holds for every unit inside the network (v1, appendix A), and for the difference of two logits.
 """
 
 import math
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from showcause.errors import out_of_range
 from showcause.methods.base import Ask, Attribution
+from showcause.methods.targets import bias, score
 from showcause.nets.base import Forward
 from showcause.reply import Residual
 from showcause.v1 import method_pb2
@@ -52,28 +54,28 @@ def explain(forward: Forward, asks: Sequence[Ask]) -> list[Attribution]:
         asked[ask.row] += 1
     found: dict[int, Attribution] = {}
     for number, indices in enumerate(rounds):
-        rows = torch.tensor([asks[index].row for index in indices])
-        targets = torch.tensor([asks[index].target for index in indices])
-        weights = linear_map(forward, rows, targets, keep_graph=number + 1 < len(rounds))
-        inputs = forward.x.detach()[rows]
-        contributions = (weights * inputs).sum(1).cpu()  # [n,H,W]
-        scores = forward.logits[rows, targets].double().cpu()
-        for position, index in enumerate(indices):
-            parameters = asks[index].parameters.linear_map
-            w, contribution = weights[position].float().cpu(), contributions[position]
+        chosen = [asks[index] for index in indices]
+        rows = [ask.row for ask in chosen]
+        scores = torch.stack([score(forward, ask.row, ask.target) for ask in chosen])
+        weights = linear_map(forward, scores, rows, keep_graph=number + 1 < len(rounds))
+        contributions = (weights * forward.x.detach()[rows]).sum(1).cpu()  # [n,H,W]
+        for index, ask, value, w, contribution in zip(
+            indices, chosen, scores.detach(), weights.float().cpu(), contributions, strict=True
+        ):
+            parameters, constant = ask.parameters.linear_map, bias(forward, ask.target)
             found[index] = Attribution(
                 map=contribution.float().numpy(),
-                evidence=(Residual(float(contribution.double().sum()), forward.bias, float(scores[position])),),
+                evidence=(Residual(float(contribution.double().sum()), constant, float(value + constant)),),
                 weights=w.numpy() if parameters.include_weights else None,
                 color=partial(color_picture, w, contribution, parameters.smoothing_px, parameters.opacity_percentile),
             )
     return [found[index] for index in range(len(asks))]
 
 
-def linear_map(forward: Forward, rows: Tensor, targets: Tensor, keep_graph: bool = False) -> Tensor:
-    """W(x): (n, C, H, W) for n different ``rows`` of the batch and the class ``targets`` of each."""
-    chosen = forward.evidence[rows, targets].sum()  # rows do not depend on each other: the sum parts into them again
-    (weights,) = torch.autograd.grad(chosen, forward.x, retain_graph=keep_graph)
+def linear_map(forward: Forward, scores: Tensor, rows: Sequence[int], keep_graph: bool = False) -> Tensor:
+    """W(x): (n, C, H, W), the linear maps behind n ``scores``, one for each of n different ``rows`` of the batch."""
+    # Rows do not depend on each other: the gradient of the sum parts into them again.
+    (weights,) = torch.autograd.grad(scores.sum(), forward.x, retain_graph=keep_graph)
     return weights[rows]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from showcause.layers.bcos import BcosConv2d, UncentredNorm2d
-from showcause.nets.bcos import BcosVgg
+from showcause.nets.bcos_vgg import BcosVgg
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of the ImageNet training
 VGG16_CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # torchvision's numbering

@@ -38,8 +38,8 @@ def positive_share_in_box(net: BcosNet, pictures: list[Picture], boxes: list[tup
         some = pictures[start : start + 32]
         rgb = torch.from_numpy(np.stack([squash(picture, size) for picture in some])).float() / 255
         forward = net.run(rgb, explain=True)
-        targets = torch.tensor([min(picture.labels) for picture in some])
-        weights = linear_map(forward, torch.arange(len(some)), targets)
+        rows = range(len(some))
+        weights = linear_map(forward, forward.evidence[rows, [min(picture.labels) for picture in some]], rows)
         positive = (weights * forward.x.detach()).sum(1).clamp_min(0)
         for contribution, box in zip(positive, boxes[start : start + 32], strict=True):
             x0, y0, x1, y1 = (round(edge * size) for edge in box)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from showcause.layers.bcos import add_inverse
-from showcause.nets.bcos import BcosVgg
+from showcause.nets.bcos_vgg import BcosVgg
 from showcause.train.animals import augmented, category_names, read_crops, read_scenes, squash, top1
 from showcause.train.bcosify import MEAN, STD, VGG16_CONVS, six_channels, start_from_vgg16
 from showcause.train.loop import Phase, fit, learning_rate
