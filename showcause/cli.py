@@ -42,97 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _client_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", default="127.0.0.1:50051", help="gRPC address of the service (%(default)s)")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for each call (%(default)g)")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="longest to wait for an answer (%(default)g)"
+    )
 
 
 def _explain_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG, WebP, GIF, BMP or TIFF")
-    parser.add_argument("--model", default="", help="default: the only one served")
-    parser.add_argument("--target", action="append", help="class label or index; may be repeated (the strongest class)")
-    parser.add_argument("--top-k", type=int, help="explain the k strongest classes")
-    parser.add_argument("--method", action="append", help="may be repeated (the model's first method)")
-    parser.add_argument("--picture", action="append", choices=("overlay", "heat_map", "color"), help="(overlay, color)")
-    parser.add_argument("--region", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="in photo pixels")
-    parser.add_argument("--out", type=Path, default=Path("explanations"), help="folder for pictures (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a photo on stdout, and nothing else")
+    from showcause.commands import explain
+
+    explain.add_flags(parser)
     _client_flags(parser)
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from rich.console import Console
+    from showcause.commands import explain
 
-    from showcause.client import Client
-
-    stems = _unique_stems(options.photos)
-    console, failed = Console(stderr=options.json, emoji=False, highlight=False), 0
-    targets = [int(target) if target.isdecimal() else target for target in options.target or ()]
-    with Client(options.address, options.timeout) as client:
-        for photo, stem in zip(options.photos, stems, strict=True):
-            try:
-                reply = client.explain(
-                    photo,
-                    model=options.model,
-                    target=targets,
-                    top_k=options.top_k,
-                    methods=options.method,
-                    pictures=options.picture or ("overlay", "color"),
-                    region=options.region,
-                    map_dtype=None,
-                )
-                written = reply.save(options.out, stem)
-            except (ShowcauseError, OSError, ValueError) as error:
-                failed += 1
-                text = error.message if isinstance(error, ShowcauseError) else str(error)
-                if options.json:
-                    print(json.dumps({"photo": str(photo), "error": text}), flush=True)
-                else:
-                    console.print(f"{photo}: {text}", style="red", markup=False)
-                continue
-            if options.json:
-                found = {"photo": str(photo), **reply.as_dict(), "files": [str(path) for path in written]}
-                print(json.dumps(found), flush=True)
-            else:
-                _show(console, photo, reply, written)
-    return 1 if failed else 0
-
-
-def _unique_stems(photos: list[Path]) -> list[str]:
-    """A name for each photo's files: a/cat.jpg and b/cat.jpg become cat and cat-2."""
-    seen: dict[str, int] = {}
-    stems = []
-    for photo in photos:
-        seen[photo.stem] = seen.get(photo.stem, 0) + 1
-        stems.append(photo.stem if seen[photo.stem] == 1 else f"{photo.stem}-{seen[photo.stem]}")
-    return stems
-
-
-def _show(console, photo, reply, written) -> None:  # type: ignore[no-untyped-def]
-    from rich.table import Table
-
-    table = Table(title=f"{photo.name}: {reply.receipt['model']} {reply.receipt['version']}")
-    table.add_column("class")
-    table.add_column("probability", justify="right")
-    table.add_column("logit", justify="right")
-    table.add_column("explained by")
-    reasons = {explanation.target.index: explanation for explanation in reply.explanations}
-    for prediction in reply.predictions:
-        reason = reasons.pop(prediction.index, None)
-        row = (prediction.label, f"{prediction.probability:.3f}", f"{prediction.logit:+.2f}")
-        table.add_row(*row, _reason(reason) if reason else "")
-    for reason in reasons.values():  # targets that are not among the strongest classes
-        table.add_row(
-            reason.target.label, "", f"{reason.residual.score:+.2f}" if reason.residual else "", _reason(reason)
-        )
-    console.print(table)
-    for path in written:
-        console.print(f"  {path}", markup=False)
-
-
-def _reason(explanation) -> str:  # type: ignore[no-untyped-def]
-    kind = explanation.kind.replace("_", " ")
-    if explanation.residual is None:
-        return f"{explanation.method} ({kind})"
-    return f"{explanation.method} ({kind}, residual {explanation.residual.relative:.0e})"
+    return explain.run(options)
 
 
 def _models_flags(parser: argparse.ArgumentParser) -> None:

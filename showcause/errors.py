@@ -122,10 +122,14 @@ def from_status(status: status_pb2.Status) -> ShowcauseError:
     for detail in status.details:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             detail.Unpack(info)
-    error = BY_CODE.get(status.code, ShowcauseError)(info.reason, status.message)
-    error.code = status.code
-    error.field, error.allowed = info.metadata.get("field", ""), info.metadata.get("allowed", "")
-    error.value = info.metadata.get("value", "")
+    given = {key: info.metadata.get(key, "") for key in ("field", "value", "allowed")}
+    return restored(status.code, info.reason, status.message, **given)
+
+
+def restored(code: int, reason: str, message: str, *, field: str, value: str, allowed: str) -> ShowcauseError:
+    """An error from what was sent of it; the message is whole already."""
+    error = BY_CODE.get(code, ShowcauseError)(reason, message)
+    error.code, error.field, error.value, error.allowed = code, field, value, allowed
     return error
 
 

@@ -18,6 +18,7 @@ from showcause.reply import InputFrame, Rectangle
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 NAMED_FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_SIDE_PX = 30_000
 MOST_JPEG_SCANS, JPEG_SCAN = 100, b"\xff\xda"  # each scan costs a pass over all pixels, however few bytes it has
 ORIENTATION_TAG = 0x0112

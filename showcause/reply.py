@@ -82,6 +82,16 @@ class Neuron:
     channel: int | None = None
     place: tuple[int, int] | None = None  # row and column on the layer's grid
 
+    @classmethod
+    def parse(cls, text: str) -> "Neuron":
+        """The inverse of ``str``: LAYER[:CHANNEL][@ROW,COLUMN]; raises ValueError."""
+        match = re.fullmatch(r"([^:@]+)(?::(\d{1,9}))?(?:@(\d{1,9}),(\d{1,9}))?", text, re.ASCII)
+        if match is None:
+            raise ValueError(f"{text!r} is no neuron; allowed: LAYER[:CHANNEL][@ROW,COLUMN]")
+        layer, channel, row, column = match.groups()
+        place = None if row is None else (int(row), int(column))
+        return cls(layer, None if channel is None else int(channel), place)
+
     def __str__(self) -> str:
         channel = "" if self.channel is None else f":{self.channel}"
         return self.layer + channel + ("" if self.place is None else f"@{self.place[0]},{self.place[1]}")
@@ -221,8 +231,8 @@ class Reply:
     def save(self, folder: Path | str, stem: str) -> list[Path]:
         """Writes ``STEM.json``, and for each explanation its pictures (.png), map and weights (.npy); the paths."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         written = [folder / f"{stem}.json"]
+        written[0].parent.mkdir(parents=True, exist_ok=True)
         written[0].write_text(json.dumps(self.as_dict(), indent=2) + "\n")
         for explanation in self.explanations:
             name = re.sub(r"[^\w-]+", "_", f"{explanation.target}-{explanation.method}")
@@ -238,3 +248,12 @@ class Reply:
     def _repr_png_(self) -> bytes | None:
         """A notebook shows the first explanation's first picture."""
         return self.explanations[0]._repr_png_() if self.explanations else None
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What became of one photo of a stream: a reply, or the error that it failed with."""
+
+    id: str
+    reply: Reply | None = None
+    error: Exception | None = None

@@ -15,7 +15,15 @@ from google.rpc import status_pb2
 from numpy.typing import NDArray
 
 from showcause import reply as r
-from showcause.errors import InvalidArgument, ShowcauseError, from_status, to_status
+from showcause.errors import (
+    InvalidArgument,
+    ResourceExhausted,
+    ShowcauseError,
+    Unavailable,
+    from_status,
+    restored,
+    to_status,
+)
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, model_pb2, service_pb2
 
 KIND_NUMBERS = {
@@ -44,6 +52,9 @@ DTYPES: dict[int, np.dtype[np.generic]] = {
     input_pb2.DTYPE_UINT8: np.dtype("u1"),
 }
 OK, FAILED = b"\x00", b"\x01"
+# Larger photos are not sent on a stream: whatever the service's own limit is, its transport takes at least this much.
+MOST_STREAMED_BYTES = 32 * 1024 * 1024
+RETRY_SECONDS = 1.0  # when to try again what was refused for a while
 M = TypeVar("M", bound=Message)
 
 
@@ -74,6 +85,50 @@ def unseal(envelope: bytes) -> bytes:
     if envelope[:1] != OK:
         raise ValueError(f"an envelope begins with byte 0 or 1, not {envelope[:1]!r}")
     return envelope[1:]
+
+
+def stream_response(name: str, response: bytes) -> bytes:
+    """A serialised ExplainStreamResponse around a serialised ExplainResponse, which stays unread."""
+    number = service_pb2.ExplainStreamResponse.RESPONSE_FIELD_NUMBER
+    key = bytes([number << 3 | 2])  # a length and that many bytes follow
+    length, size = bytearray(), len(response)
+    while size >= 0x80:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return b"".join((service_pb2.ExplainStreamResponse(id=name).SerializeToString(), key, length, response))
+
+
+def stream_error(name: str, error: ShowcauseError) -> bytes:
+    """A serialised ExplainStreamResponse for a photo that failed."""
+    message = service_pb2.StreamError(
+        code=error.code,
+        message=error.message,
+        reason=f"ERROR_REASON_{error.reason}",
+        field=error.field,
+        value=error.value,
+        allowed=error.allowed,
+    )
+    if isinstance(error, ResourceExhausted | Unavailable):
+        message.retry_delay_seconds = RETRY_SECONDS
+    return service_pb2.ExplainStreamResponse(id=name, error=message).SerializeToString()
+
+
+def read_event(message: service_pb2.ExplainStreamResponse) -> r.Streamed | None:
+    """What became of one photo; None for an event that only says how far it is."""
+    match message.WhichOneof("event"):
+        case "response":
+            return r.Streamed(message.id, read_reply(message.response))
+        case "error":
+            sent = message.error
+            reason = service_pb2.ErrorReason.Name(sent.reason).removeprefix("ERROR_REASON_")
+            return r.Streamed(
+                message.id,
+                error=restored(
+                    sent.code, reason, sent.message, field=sent.field, value=sent.value, allowed=sent.allowed
+                ),
+            )
+    return None
 
 
 def rectangle_message(rectangle: r.Rectangle) -> input_pb2.Rectangle:

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "showcause"
 LAYERS = ["layers", "nets", "methods", "model", "worker", "train"]  # each may import the ones before it
 TORCH_FREE = [
-    "client", "cli", "engine", "errors", "gateway", "image", "manifest", "paths", "render", "reply", "request", "v1",
+    "client", "cli", "commands", "engine", "errors", "gateway", "image", "manifest", "paths", "render", "reply", "request", "v1",
     "wire",
 ]  # fmt: skip
 

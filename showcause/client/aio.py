@@ -1,6 +1,7 @@
 """The client for asyncio."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -8,10 +9,12 @@ import grpc
 
 from showcause import reply as r
 from showcause.client import calls
+from showcause.client.outgoing import Named, Outgoing
+from showcause.client.sync import WATCH_SECONDS
 from showcause.errors import from_rpc_error
 from showcause.v1 import model_pb2, service_pb2
 from showcause.v1.service_pb2_grpc import ExplanationServiceStub
-from showcause.wire import read_reply
+from showcause.wire import read_event, read_reply
 
 
 class AsyncClient:
@@ -34,6 +37,49 @@ class AsyncClient:
     async def explain(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
         """See ``Client.explain``."""
         return read_reply(await self._call(self._stub.Explain, calls.explain_request(photo, **wishes)))
+
+    async def explain_stream(
+        self, photos: Iterable[Named] | AsyncIterable[Named], **wishes: Any
+    ) -> AsyncIterator[r.Streamed]:
+        """See ``Client.explain_stream``; photos may come from an asynchronous iterable, too."""
+        outgoing = Outgoing(wishes, self._timeout)
+
+        async def requests() -> AsyncIterator[service_pb2.ExplainStreamRequest]:
+            try:
+                async for photo in _each(photos):
+                    if (request := await asyncio.to_thread(outgoing.request, photo)) is not None:
+                        yield request
+            except Exception as error:  # the caller's own: it must not be lost in gRPC's task
+                outgoing.error = error
+
+        call: Any = self._stub.ExplainStream(requests(), metadata=self._metadata)
+
+        async def watch() -> None:
+            while not outgoing.overdue():
+                await asyncio.sleep(WATCH_SECONDS)
+            call.cancel()
+
+        watching = asyncio.create_task(watch())
+        try:
+            async for event in call:
+                while outgoing.failed:
+                    yield outgoing.failed.popleft()
+                if (done := read_event(event)) is not None:
+                    outgoing.answered()
+                    yield done
+            for failed in outgoing.failed:
+                yield failed
+            if outgoing.error:
+                raise outgoing.error
+        except grpc.aio.AioRpcError as error:
+            raise outgoing.error or from_rpc_error(error) from None
+        except asyncio.CancelledError:
+            if outgoing.error is None:  # it is ours who are cancelled, and not the call
+                raise
+            raise outgoing.error from None
+        finally:
+            watching.cancel()
+            call.cancel()
 
     async def predict(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
         """See ``Client.predict``."""
@@ -72,3 +118,12 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _each(photos: Iterable[Named] | AsyncIterable[Named]) -> AsyncIterator[Named]:
+    if isinstance(photos, AsyncIterable):
+        async for photo in photos:
+            yield photo
+    else:
+        for photo in photos:
+            yield photo

@@ -1,6 +1,7 @@
 """The client for ordinary code."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any
 
@@ -8,10 +9,13 @@ import grpc
 
 from showcause import reply as r
 from showcause.client import calls
+from showcause.client.outgoing import Named, Outgoing
 from showcause.errors import from_rpc_error
 from showcause.v1 import model_pb2, service_pb2
 from showcause.v1.service_pb2_grpc import ExplanationServiceStub
-from showcause.wire import read_reply
+from showcause.wire import read_event, read_reply
+
+WATCH_SECONDS = 0.5  # how often a stream is looked at
 
 
 class Client:
@@ -48,6 +52,53 @@ class Client:
         predictions.
         """
         return read_reply(self._call(self._stub.Explain, calls.explain_request(photo, **wishes)))
+
+    def explain_stream(self, photos: Iterable[Named], **wishes: Any) -> Iterator[r.Streamed]:
+        """Many photos over one stream; what became of each, as soon as it is ready.
+
+        photos: as for ``explain``, or (id, photo); without an id, a path is its own and other photos are called by
+        their position, from "0". They are taken as the service has room for them: any number takes constant memory,
+        here and there. A photo that fails has an ``error`` and does not end the stream. Wishes are for all photos, the
+        same as for ``explain``. The client's ``timeout_seconds`` is how long an answer may be waited for.
+
+            for done in client.explain_stream(Path("ward-7").glob("*.jpg"), pictures=["overlay"]):
+                print(done.id, done.error or done.reply.predictions[0].label)
+        """
+        outgoing = Outgoing(wishes, self._timeout)
+
+        def requests() -> Iterator[service_pb2.ExplainStreamRequest]:
+            try:
+                for photo in photos:
+                    if (request := outgoing.request(photo)) is not None:
+                        yield request
+            except Exception as error:  # the caller's own: it must not be lost in gRPC's thread
+                outgoing.error = error
+
+        call: Any = self._stub.ExplainStream(requests(), metadata=self._metadata)
+        over = Event()
+
+        def watch() -> None:
+            while not over.wait(WATCH_SECONDS):
+                if outgoing.overdue():
+                    call.cancel()
+                    return
+
+        Thread(target=watch, daemon=True).start()
+        try:
+            for event in call:
+                while outgoing.failed:
+                    yield outgoing.failed.popleft()
+                if (done := read_event(event)) is not None:
+                    outgoing.answered()
+                    yield done
+            yield from outgoing.failed
+            if outgoing.error:
+                raise outgoing.error
+        except grpc.RpcError as error:
+            raise outgoing.error or from_rpc_error(error) from None
+        finally:
+            over.set()
+            call.cancel()
 
     def predict(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
         """A prediction alone; wishes: model, version, region, prediction_count as for ``explain``."""

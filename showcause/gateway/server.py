@@ -72,7 +72,7 @@ async def _serve(settings: Settings, manifests: list[Manifest], engine: TorchSer
     client = TorchServeClient(engine.target, engine.token)
     service = Service(manifests, client, metrics, settings.limits, settings.timeout_seconds)
     health = rpc.Health(manifest.name for manifest in manifests)
-    grpc_server, grpc_port = rpc.make_server(service, health, settings.host, settings.grpc_port)
+    grpc_server, grpc_port = rpc.make_server(service, health, settings)
     rest_socket = _listening(settings.host, settings.rest_port)
     rest_port = rest_socket.getsockname()[1]
     rest_server = _Uvicorn(
@@ -100,7 +100,8 @@ async def _serve(settings: Settings, manifests: list[Manifest], engine: TorchSer
             f"metrics on http://{settings.host}:{metrics_port}/metrics"
         )
         reason = await _until_stopped(stopping, engine, service, health)
-        service.ready, service.draining = False, True
+        service.ready = False
+        service.draining.set()
         await health.set(False)
         if not reason:
             say(f"draining: {settings.grace_seconds:g} s at most for what was accepted")
@@ -132,9 +133,9 @@ async def _until_stopped(stopping: asyncio.Event, engine: TorchServe, service: S
 
 
 async def _until_idle(service: Service, most_seconds: float) -> None:
-    """Waits for the requests that were accepted."""
+    """Waits for the requests that were accepted, and for streams to write their last answers."""
     deadline = time.monotonic() + most_seconds
-    while service.in_flight and time.monotonic() < deadline:
+    while (service.in_flight or service.streams) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
 
 

@@ -4,6 +4,7 @@ Requests and responses are serialised messages: a good response goes from the en
 request id and the total time appended (concatenated protobuf messages merge).
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -32,14 +33,18 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what of a caller's id 
 
 @dataclass(frozen=True)
 class Caller:
-    """request_id: theirs, or made here. deadline: seconds since the epoch."""
+    """request_id: theirs, or made here. deadline: seconds since the epoch. accepted: before a stop was asked for."""
 
     request_id: str
     deadline: float
+    accepted: bool = False
 
 
 class Service:
-    """ready: whether the engine answers; draining: whether new requests are refused; both set by the server."""
+    """ready: whether the engine answers; draining: whether new requests are refused; both set by the server.
+
+    in_flight, streams: how many there are now.
+    """
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class Service:
     ):
         self.manifests = {manifest.name: manifest for manifest in manifests}
         self.engine, self.metrics, self.limits, self.timeout_seconds = engine, metrics, limits, timeout_seconds
-        self.ready, self.draining, self.in_flight = False, False, 0
+        self.ready, self.draining, self.in_flight, self.streams = False, asyncio.Event(), 0, 0
 
     def caller(self, request_id: str | None, seconds_left: float | None) -> Caller:
         """Who asks, and until when they wait; never longer than the service's own time-out."""
@@ -64,8 +69,8 @@ class Service:
         began = time.perf_counter()
         data = sent if isinstance(sent, bytes) else sent.SerializeToString()
         with self.metrics.watch(operation, len(data)) as seen:
-            if self.draining:
-                raise Unavailable("ENGINE_UNAVAILABLE", "the service is stopping; try another replica")
+            if self.draining.is_set() and not caller.accepted:
+                raise self.stopping()
             request: Any = parsed(REQUESTS[operation], sent) if isinstance(sent, bytes) else sent
             manifest = self.manifest(request.model, request.version)
             seen.model = manifest.name
@@ -86,6 +91,10 @@ class Service:
             response += service_pb2.PredictResponse(timings=total, request_id=caller.request_id).SerializeToString()
             seen.response_bytes = len(response)
             return response
+
+    def stopping(self) -> Unavailable:
+        """What callers are told while the service drains."""
+        return Unavailable("ENGINE_UNAVAILABLE", "the service is stopping; try another replica")
 
     def _check_bytes(self, request: Request, size: int) -> None:
         """Limits on the photo, and on everything else, before anything is done with either."""

@@ -24,6 +24,7 @@ class Settings:
     gpus: int | None = None
     timeout_seconds: float = 60.0
     grace_seconds: float = 30.0
+    stream_window: int = 16
     limits: Limits = Limits()
 
 
@@ -54,6 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "longest a request may take; a caller may set less",
     )
     flag("grace-seconds", Settings.grace_seconds, float, "longest that accepted requests may take after SIGTERM")
+    flag("stream-window", Settings.stream_window, _positive, "photos of one stream that are not answered yet, at most")
     flag("max-image-bytes", limits.image_bytes, _positive, "largest photo, encoded")
     flag("max-image-pixels", limits.image_pixels, _positive, "largest photo, decoded")
 
@@ -71,6 +73,7 @@ def from_flags(options: argparse.Namespace) -> Settings:
         gpus=options.gpus,
         timeout_seconds=options.timeout_seconds,
         grace_seconds=options.grace_seconds,
+        stream_window=options.stream_window,
         limits=Limits(options.max_image_bytes, options.max_image_pixels),
     )
 

@@ -114,7 +114,7 @@ def test_a_request_that_is_large_beside_its_photo_is_refused_unread(make):
 
 def test_a_draining_service_refuses_new_requests(make):
     service = make(OK)
-    service.draining = True
+    service.draining.set()
     with pytest.raises(Unavailable, match="stopping"):
         ask(service)
 

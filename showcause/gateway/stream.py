@@ -1,0 +1,132 @@
+"""ExplainStream, whatever the protocol: many photos, a bounded number of them at a time. Imports no torch.
+
+A photo takes a place in the window when it is read, and frees it when its answer has been written. A caller who sends
+faster than the engine computes, or reads slower, is held back by the transport; nothing piles up here.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from showcause.errors import InvalidArgument, ResourceExhausted, ShowcauseError, internal, out_of_range
+from showcause.gateway.service import Caller, Service
+from showcause.v1 import service_pb2
+from showcause.wire import parsed, stream_error, stream_response
+
+log = logging.getLogger(__name__)
+
+MOST_ID_BYTES = 256
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0  # before a photo that met a full queue is tried again
+
+
+async def explain_stream(
+    service: Service, incoming: AsyncIterator[bytes], request_id: str, deadline: float | None, window: int
+) -> AsyncIterator[bytes]:
+    """Serialised ExplainStreamRequests -> serialised ExplainStreamResponses, in the order of readiness.
+
+    deadline: of the whole stream, in seconds since the epoch; each photo has the service's own time-out besides.
+    window: photos read and not answered yet, at most. Raises ShowcauseError for what ends the stream: a message that
+    is none, or a service that stops (after everything that was read is answered).
+    """
+    stream = _Stream(service, incoming, request_id, deadline, window)
+    service.streams += 1
+    reader = asyncio.create_task(stream.read_to_the_end())
+    try:
+        while (event := await stream.answered.get()) is not None:
+            if isinstance(event, ShowcauseError):
+                raise event
+            yield event
+            stream.room.release()
+    finally:
+        service.streams -= 1
+        for task in (reader, *stream.tasks):
+            task.cancel()
+
+
+class _Stream:
+    """answered: what is to be written, never longer than the window; None or an error is the end."""
+
+    def __init__(
+        self, service: Service, incoming: AsyncIterator[bytes], request_id: str, deadline: float | None, window: int
+    ):
+        self.service, self.incoming, self.request_id, self.deadline = service, incoming, request_id, deadline
+        self.answered: asyncio.Queue[bytes | ShowcauseError | None] = asyncio.Queue()
+        self.room, self.waiting = asyncio.Semaphore(window), set[str]()
+        self.tasks = set[asyncio.Task[None]]()
+
+    async def read_to_the_end(self) -> None:
+        """Reads as long as there is room; at the end waits for the answers."""
+        end: ShowcauseError | None = None
+        try:
+            await self._read()
+            end = self.service.stopping() if self.service.draining.is_set() else None
+        except ShowcauseError as error:
+            end = error
+        except Exception:
+            log.exception("stream %s failed", self.request_id)
+            end = internal(self.request_id)
+        finally:
+            await asyncio.gather(*self.tasks)
+            self.answered.put_nowait(end)
+
+    async def _read(self) -> None:
+        number = 0
+        while True:
+            await self.room.acquire()
+            data = await self._next()
+            if data is None:
+                return
+            message = parsed(service_pb2.ExplainStreamRequest, data)  # without an id there is nobody else to tell
+            number += 1
+            try:
+                self._check_id(message.id)
+            except InvalidArgument as error:
+                self.answered.put_nowait(stream_error(message.id, error))
+                continue
+            self.waiting.add(message.id)
+            left = None if self.deadline is None else self.deadline - time.time()
+            caller = replace(self.service.caller(f"{self.request_id}.{number}", left), accepted=True)
+            self.tasks.add(task := asyncio.create_task(self._answer(message, caller)))
+            task.add_done_callback(self.tasks.discard)
+
+    async def _next(self) -> bytes | None:
+        """The next message; None at the end, or when the service begins to stop."""
+        following = asyncio.ensure_future(anext(self.incoming, None))
+        stop = asyncio.ensure_future(self.service.draining.wait())
+        try:
+            await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return following.result() if following.done() else None
+        finally:
+            following.cancel()
+            stop.cancel()
+
+    def _check_id(self, name: str) -> None:
+        size = len(name.encode())
+        if not 1 <= size <= MOST_ID_BYTES:
+            raise out_of_range("id", f"{size} bytes", f"1 to {MOST_ID_BYTES} bytes")
+        if name in self.waiting:
+            raise out_of_range("id", name, "an id that no waiting photo of the stream has")
+
+    async def _answer(self, message: service_pb2.ExplainStreamRequest, caller: Caller) -> None:
+        event = await self._event(message, caller)
+        self.waiting.discard(message.id)
+        self.answered.put_nowait(event)
+
+    async def _event(self, message: service_pb2.ExplainStreamRequest, caller: Caller) -> bytes:
+        """What became of one photo. A full queue is waited for: that is what a stream is for."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return stream_response(message.id, await self.service.answer("explain", message.request, caller))
+            except ResourceExhausted as error:
+                if time.time() + pause > caller.deadline:
+                    return stream_error(message.id, error)
+            except ShowcauseError as error:
+                return stream_error(message.id, error)
+            except Exception:
+                log.exception("request %s failed", caller.request_id)
+                return stream_error(message.id, internal(caller.request_id))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
