@@ -154,7 +154,7 @@ class _Screen:
         if done.reply is None:
             self.failed += 1
             if not self.as_json:
-                self.console.print(f"{photo}: {line['error']}", style="red", markup=False)
+                self.console.print(f"{photo}: {line['error']}", style="red", markup=False, soft_wrap=True)
             return
         self.classes[done.reply.predictions[0].label] += 1
         if not self.many and not self.as_json:
@@ -170,7 +170,9 @@ class _Screen:
 
     def end(self, stopped: str) -> None:
         if stopped:
-            self.console.print(f"{self.done} of {self.total} done; {stopped}", style="red", markup=False)
+            self.console.print(
+                f"{self.done} of {self.total} done; {stopped}", style="red", markup=False, soft_wrap=True
+            )
             if self.total > 1:
                 self.console.print("the same command with --resume goes on from here")
         elif self.many:
