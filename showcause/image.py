@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from showcause.errors import InvalidArgument
 from showcause.reply import InputFrame, Rectangle
@@ -21,6 +21,28 @@ NAMED_FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_SIDE_PX = 30_000
 MOST_JPEG_SCANS, JPEG_SCAN = 100, b"\xff\xda"  # each scan costs a pass over all pixels, however few bytes it has
+# What people send and we do not read, so that the error can call it by its name: offset, bytes, name.
+UNREAD = (
+    *(
+        (4, b"ftyp" + brand, "HEIC")
+        for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+    ),
+    *((4, b"ftyp" + brand, "AVIF") for brand in (b"avif", b"avis")),
+    (4, b"ftyp", "an MP4 or QuickTime film"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+    (0, b"<?xml", "XML or SVG"),
+    (0, b"<!DOCTYPE", "HTML"),
+    (0, b"PK\x03\x04", "ZIP"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"8BPS", "Photoshop"),
+    (128, b"DICM", "DICOM"),
+    (0, b"\x93NUMPY", "a numpy array"),
+)
 ORIENTATION_TAG = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,6 +77,8 @@ def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -
         raise InvalidArgument("INPUT_MISSING", "the photo has zero bytes", field=field, allowed=NAMED_FORMATS)
     if len(data) > limits.image_bytes:
         raise too_many_bytes(len(data), limits, field)
+    if name := next((name for start, mark, name in UNREAD if data[start : start + len(mark)] == mark), ""):
+        raise _undecodable(f"this is {name}, which is not read", _beginning(data), field)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
@@ -86,9 +110,7 @@ def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -
         struct.error,
         OverflowError,
     ) as e:
-        raise _undecodable(
-            "the bytes cannot be decoded as a photo", f"{len(data)} bytes, {data[:8]!r}...", field
-        ) from e
+        raise _undecodable("the bytes cannot be decoded as a photo", _beginning(data), field) from e
 
 
 def too_many_bytes(size: int, limits: Limits, field: str = "input.image") -> InvalidArgument:
@@ -99,6 +121,10 @@ def too_many_bytes(size: int, limits: Limits, field: str = "input.image") -> Inv
         value=size,
         allowed=f"at most {limits.image_bytes} bytes",
     )
+
+
+def _beginning(data: bytes) -> str:
+    return f"{len(data)} bytes that begin with {data[:12].hex(' ')}"
 
 
 def _undecodable(message: str, value: object, field: str) -> InvalidArgument:
@@ -121,7 +147,20 @@ def _on_white(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         ground = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(ground, rgba).convert("RGB")
+    if image.mode == "CMYK" and "icc_profile" in image.info:
+        return _from_profile(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_profile(image: Image.Image) -> Image.Image:
+    """CMYK by its ICC profile: inks without one are a guess. RGB photos keep their numbers, profile or not, because
+    that is how classifiers are trained."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return converted or image.convert("RGB")
+    except (ImageCms.PyCMSError, OSError):  # a broken profile does not make a photo unreadable
+        return image.convert("RGB")
 
 
 def _squash(region: Rectangle, width: int, height: int, crop: float) -> Rectangle:

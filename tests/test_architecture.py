@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "showcause"
 LAYERS = ["layers", "nets", "methods", "model", "worker", "train"]  # each may import the ones before it
 TORCH_FREE = [
-    "client", "cli", "commands", "engine", "errors", "gateway", "image", "manifest", "paths", "render", "reply", "request", "v1",
-    "wire",
+    "client", "cli", "commands", "engine", "errors", "gateway", "image", "manifest", "paths", "render", "reply",
+    "request", "v1", "wire",
 ]  # fmt: skip
 
 

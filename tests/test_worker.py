@@ -227,7 +227,7 @@ def test_a_photo_is_explained_the_same_however_it_is_stored(model, chelsea):
     """EXIF-turned, alpha, palette, CMYK: what a viewer shows is what is explained; grey is served as grey."""
     from PIL import Image
 
-    from tests.test_image import encoded
+    from tests.hostile_images import encoded
 
     wanted = opened(explain(model, [explain_call(encoded(chelsea, "PNG"))])[0])
     exif = Image.Exif()

@@ -16,8 +16,8 @@ from PIL import Image
 from showcause import AsyncClient, Client, cli
 from showcause.image import Limits
 from showcause.worker import explain
+from tests.hostile_images import encoded
 from tests.sameness import assert_same, opened
-from tests.test_image import encoded
 from tests.test_worker import explain_call
 
 ALL_OUTPUTS = {"pictures": ["overlay", "heat_map", "color"], "weights": True, "top_k": 2}
