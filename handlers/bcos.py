@@ -6,6 +6,7 @@ of the strongest class.
 """
 
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ class BcosHandler:
     """One model in one worker process."""
 
     def initialize(self, context):
+        warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a photo is the caller's to know
         properties = context.system_properties
         gpu = properties.get("gpu_id")
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
