@@ -42,16 +42,22 @@ def folder(photo, tmp_path):
     return tmp_path
 
 
-def test_readme_python(service, folder):
-    (code,) = blocks("python")
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "cat: inherent"), (1, "cat, not dog: score"), (2, "cat.jpg cat")], ids=str
+)
+def test_readme_python(service, folder, number, said):
+    code = adapted(blocks("python")[number], service).replace("Client()", f"Client({service.grpc!r})")
     environment = os.environ | {"PYTHONPATH": str(README.parent)}
-    code = adapted(code, service).replace("showcause.Client()", f"showcause.Client({service.grpc!r})")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert "inherent" in done.stdout
-    assert list(folder.glob("**/*.png"))
+    assert said in done.stdout
+    assert list(folder.glob("**/*.png")) or number
+
+
+def test_every_python_block_of_the_readme_is_tried():
+    assert len(blocks("python")) == 3
 
 
 def test_readme_curl(service, folder):
