@@ -1,45 +1,65 @@
-"""Makes docs/explanation.png: photo, overlay and colour picture of scikit-image's `chelsea`, side by side."""
+"""Makes the README's pictures of scikit-image's `chelsea`: docs/explanation.png and docs/inside.png."""
 
 import argparse
 import io
 from pathlib import Path
 
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from showcause.client.calls import explain_request
-from showcause.model import load
+from showcause.model import Model, load
 from showcause.paths import top_level
+from showcause.reply import Difference, Explanation, Neuron
 from showcause.v1 import service_pb2
 from showcause.wire import read_reply, unseal
 from showcause.worker import Call, explain
 
-HEIGHT_PX, GAP_PX = 300, 8
+HEIGHT_PX, GAP_PX, LINE_PX = 220, 8, 22
+FOLDER = Path(__file__).parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--target", default="cat", help="class to explain (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "explanation.png")
-    options = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     photo, buffer = Image.fromarray(skimage.data.chelsea()), io.BytesIO()
     photo.save(buffer, "PNG")
-    request = explain_request(buffer.getvalue(), target=options.target, pictures=["overlay", "color"])
     model = load(top_level("model_store") / "animals-bcos")
-    (envelope,) = explain(model, [Call("explain", request.SerializeToString())])
-    explanation = read_reply(service_pb2.ExplainResponse.FromString(unseal(envelope))).explanation
 
-    size = (round(photo.width * HEIGHT_PX / photo.height), HEIGHT_PX)
-    panels = [photo]
-    for kind in ("overlay", "color"):
-        picture = Image.open(io.BytesIO(explanation.picture(kind).png)).convert("RGBA")
-        ground = Image.new("RGBA", picture.size, "white")
-        panels.append(Image.alpha_composite(ground, picture).convert("RGB"))
-    strip = Image.new("RGB", (3 * size[0] + 2 * GAP_PX, HEIGHT_PX), "white")
-    for position, panel in enumerate(panels):
-        strip.paste(panel.resize(size, Image.Resampling.LANCZOS), (position * (size[0] + GAP_PX), 0))
-    strip.save(options.out, optimize=True)
-    print(f"{options.out}: {strip.width} x {strip.height}")
+    (cat,) = asked(model, buffer.getvalue(), ["cat"])
+    strip(
+        FOLDER / "explanation.png",
+        [(photo, "the photo"), (panel(cat, "overlay"), "for and against 'cat'"), (panel(cat, "color"), "what it saw")],
+    )
+    reasons = asked(model, buffer.getvalue(), [Neuron("features.11"), Neuron("features.18"), Difference("cat", "dog")])
+    strip(
+        FOLDER / "inside.png",
+        [(panel(reason, "color"), f"the strongest unit of its layer: {reason.target}") for reason in reasons[:2]]
+        + [(panel(reasons[2], "overlay"), f"why {reasons[2].target}")],
+    )
+
+
+def asked(model: Model, photo: bytes, targets: list) -> tuple[Explanation, ...]:
+    request = explain_request(photo, target=targets, pictures=["overlay", "color"])
+    (envelope,) = explain(model, [Call("explain", request.SerializeToString())])
+    return read_reply(service_pb2.ExplainResponse.FromString(unseal(envelope))).explanations
+
+
+def panel(explanation: Explanation, kind: str) -> Image.Image:
+    picture = Image.open(io.BytesIO(explanation.picture(kind).png)).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def strip(path: Path, panels: list[tuple[Image.Image, str]]) -> None:
+    """Writes the panels side by side, each with a line below it."""
+    width = round(451 * HEIGHT_PX / 300)
+    canvas = Image.new("RGB", (len(panels) * (width + GAP_PX) - GAP_PX, HEIGHT_PX + LINE_PX), "white")
+    draw = ImageDraw.Draw(canvas)
+    for position, (picture, line) in enumerate(panels):
+        x = position * (width + GAP_PX)
+        canvas.paste(picture.resize((width, HEIGHT_PX), Image.Resampling.LANCZOS), (x, 0))
+        draw.text((x + 2, HEIGHT_PX + 4), line, fill="black", font_size=14)
+    canvas.save(path, optimize=True)
+    print(f"{path.name}: {canvas.width} x {canvas.height}, {path.stat().st_size // 1024} KB")
 
 
 if __name__ == "__main__":
