@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import json
 import logging
 import runpy
 import sys
@@ -61,43 +60,15 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _models_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="show this one, with its card")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    _client_flags(parser)
+    from showcause.commands import models
+
+    models.add_flags(parser)
 
 
 def _models(options: argparse.Namespace) -> int:
-    from google.protobuf.json_format import MessageToDict
-    from rich.console import Console
-    from rich.markdown import Markdown
-    from rich.table import Table
+    from showcause.commands import models
 
-    from showcause.client import Client
-
-    with Client(options.address, options.timeout) as client:
-        models = [client.model(options.name)] if options.name else client.models()
-    if options.json:
-        print(
-            json.dumps(
-                [
-                    MessageToDict(model, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-                    for model in models
-                ],
-                indent=2,
-            )
-        )
-        return 0
-    console, table = Console(), Table()
-    for heading in ("model", "version", "network", "classes", "input", "methods", "description"):
-        table.add_column(heading)
-    for model in models:
-        size, methods = f"{model.input_width}x{model.input_height}", ", ".join(m.name for m in model.methods)
-        classes = str(len(model.labels))
-        table.add_row(model.name, model.version, model.network, classes, size, methods, model.description)
-    console.print(table)
-    if options.name:
-        console.print(Markdown(models[0].card))
-    return 0
+    return models.run(options)
 
 
 def _serve_flags(parser: argparse.ArgumentParser) -> None:
@@ -122,8 +93,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _pack_flags(parser: argparse.ArgumentParser) -> None:
+    from showcause import store
+
     parser.add_argument("names", nargs="*", metavar="MODEL", help="default: all of the store")
-    parser.add_argument("--model-store", type=Path, default=top_level("model_store"), help="(%(default)s)")
+    store.add_flag(parser)
     parser.add_argument("--out", type=Path, help="folder for the .mar files (the model store)")
 
 
@@ -161,7 +134,7 @@ def _train(options: argparse.Namespace) -> int:
 COMMANDS = {
     "serve": ("Start TorchServe and the gateway; stop with Ctrl-C or SIGTERM.", _serve_flags, _serve),
     "explain": ("Ask a service for predictions and the reasons for them.", _explain_flags, _explain),
-    "models": ("List what a service serves, or show one model's card.", _models_flags, _models),
+    "models": ("List, show, import and remove models.", _models_flags, _models),
     "pack": ("Make a TorchServe archive (.mar) from a model folder.", _pack_flags, _pack),
     "train": ("Run a model's recipe.", _train_flags, _train),
 }

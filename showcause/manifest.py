@@ -150,7 +150,7 @@ class _Reader:
 
     def list_of(self, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
         value = self.values.get(key)
-        if not isinstance(value, list) or not value or not set(value) <= set(allowed):
+        if not isinstance(value, list) or not value or not all(item in allowed for item in value):
             raise self.wrong(key, "a list of one or more of " + ", ".join(allowed))
         return tuple(value)
 

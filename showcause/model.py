@@ -14,6 +14,8 @@ from showcause.nets import build
 from showcause.nets.base import layer_shapes
 from showcause.nets.bcos import BcosNet
 
+MOST_LISTED = 20  # tensors of each kind that an error names
+
 
 @dataclass(frozen=True)
 class Model:
@@ -46,7 +48,8 @@ def load(folder: Path, device: str = "cpu") -> Model:
         weights = load_file(manifest.weights_path)
     except SafetensorError as error:
         raise ManifestError(f"{manifest.weights_path} is no safetensors file: {error}") from error
-    _check_keys(manifest, net, weights)
+    if differing := misfit(net, weights):
+        raise ManifestError(f"{manifest.weights_path} does not fit network {manifest.network}: {differing}")
     net.load_state_dict(weights)
     net.eval().requires_grad_(False)
     net.to(device, torch.float32)
@@ -61,14 +64,36 @@ def load(folder: Path, device: str = "cpu") -> Model:
     return Model(manifest, net, torch.device(device), layers)
 
 
-def _check_keys(manifest: Manifest, net: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def served_precision(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict as it is stored: filters in float16; norms, whose variances have no bounded range, in float32."""
+    state = net.cpu().state_dict()
+    return {key: (value.half() if value.ndim == 4 else value).contiguous() for key, value in state.items()}
+
+
+def misfit(net: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> str:
+    """What keeps ``weights`` from being a state dict of ``net``, counted and listed; "" where nothing does."""
     wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
-    differing = [
-        f"{key}: {found.get(key, 'missing')} instead of {wanted.get(key, 'nothing')}"
-        for key in sorted(wanted.keys() | found.keys())
-        if wanted.get(key) != found.get(key)
-    ]
-    if differing:
-        shown = "\n  ".join(differing[:20]) + (f"\n  and {len(differing) - 20} more" if len(differing) > 20 else "")
-        raise ManifestError(f"{manifest.weights_path} does not fit network {manifest.network}:\n  {shown}")
+    differing = {
+        "missing": [key for key in wanted if key not in found],
+        "not expected": [key for key in found if key not in wanted],
+        "of another shape": [key for key in wanted if key in found and found[key] != wanted[key]],
+    }
+    lines = [", ".join(f"{len(keys)} {kind}" for kind, keys in differing.items() if keys)]
+    for kind, keys in differing.items():
+        lines += [
+            f"{key}: {found.get(key, 'missing')} instead of {wanted.get(key, 'nothing')}" for key in keys[:MOST_LISTED]
+        ]
+        if len(keys) > MOST_LISTED:
+            lines.append(f"and {len(keys) - MOST_LISTED} more {kind}")
+    return "\n  ".join(lines)
+
+
+def layers_of(manifest: Manifest) -> Mapping[str, tuple[int, int, int]]:
+    """``Model.layers`` without the weights: sizes alone are computed. Raises ManifestError where they cannot be."""
+    try:
+        with torch.device("meta"):
+            net = build(manifest.network, len(manifest.labels), manifest.network_options).eval()
+            return layer_shapes(net, torch.empty(1, 3, manifest.input.height, manifest.input.width))
+    except (ValueError, RuntimeError) as error:
+        raise ManifestError(f"{manifest.folder}/model.toml: {error}") from error

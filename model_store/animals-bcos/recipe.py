@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from showcause.layers.bcos import UncentredNorm2d
 from showcause.manifest import sha256_of
+from showcause.model import served_precision
 from showcause.nets.bcos_vgg import BcosVgg
 from showcause.train.animals import category_names, predict, read_boxes, read_crops, read_scenes, squash, top1
 from showcause.train.bcosify import start_from_vgg16
 from showcause.train.loop import Phase, fit
-from showcause.train.report import install, per_class, positive_share_in_box, served_precision
+from showcause.train.report import install, per_class, positive_share_in_box
 
 SEED = 7
 PHASES = [  # b rises from the ordinary 1, so that ImageNet is not forgotten; small pictures first, they are cheap

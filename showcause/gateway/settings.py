@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from showcause import store
 from showcause.image import Limits
-from showcause.paths import top_level
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
     limits = Limits()
     parser.add_argument("names", nargs="*", metavar="MODEL", help="models to serve; default: all of the store")
-    flag("model-store", top_level("model_store"), Path, "folder with a folder for each model")
+    store.add_flag(parser)
     flag("host", Settings.host, str, "address to listen on; 0.0.0.0 for all")
     flag("grpc-port", Settings.grpc_port, _port, "gRPC; 0 for a free one")
     flag("rest-port", Settings.rest_port, _port, "REST; 0 for a free one")

@@ -53,7 +53,7 @@ def build(network: str, classes: int, options: dict[str, Any]) -> BcosNet:
         raise ValueError(f"network is {network!r}; allowed: {', '.join(NETS)}")
     try:
         net = NETS[network](classes, **options)
-    except TypeError as error:
+    except (TypeError, RuntimeError, ArithmeticError) as error:  # what torch and arithmetic make of wrong options
         raise ValueError(f"network_options of {network}: {error}") from error
     name_layers(net)
     return net

@@ -47,12 +47,6 @@ def positive_share_in_box(net: BcosNet, pictures: list[Picture], boxes: list[tup
     return torch.stack(shares)
 
 
-def served_precision(net: BcosNet) -> dict[str, Tensor]:
-    """The state dict as it is served: filters in float16; norms, whose variances have no bounded range, in float32."""
-    state = net.cpu().state_dict()
-    return {key: (value.half() if value.ndim == 4 else value).contiguous() for key, value in state.items()}
-
-
 def install(weights: Path, size: int, folder: Path) -> None:
     """Puts a weights file into a model folder; writes its digest and the input size into model.toml."""
     shutil.copyfile(weights, folder / "weights.safetensors")

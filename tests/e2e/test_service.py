@@ -165,8 +165,10 @@ def test_command_line(service, photo, tmp_path, capsys):
     assert second["photo"] == str(broken)
     assert "cannot be decoded" in second["error"]
 
-    assert cli.main(["models", "animals-bcos", "--address", service.grpc]) == 0
+    assert cli.main(["models", "show", "animals-bcos", "--address", service.grpc]) == 0
     assert "bcos_vgg" in capsys.readouterr().out
+    assert cli.main(["models", "list", "--address", service.grpc, "--json"]) == 0
+    assert [model["name"] for model in json.loads(capsys.readouterr().out)] == ["animals-bcos"]
 
 
 def test_reply_can_be_saved_and_shown(client, photo, tmp_path):

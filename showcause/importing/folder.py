@@ -1,0 +1,143 @@
+"""The whole import: files and flags -> a folder in the store."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from showcause import store
+from showcause.image import InputSpec
+from showcause.importing import ImportRefused
+from showcause.importing.card import Facts, card
+from showcause.importing.checkpoint import adapted, read_checkpoint
+from showcause.importing.fit import check_fit, outline
+from showcause.importing.labels import read_labels
+from showcause.importing.selftest import pictures, self_test
+from showcause.importing.toml import model_toml
+from showcause.manifest import sha256_of
+from showcause.model import Model, load, served_precision
+from showcause.nets import build
+from showcause.nets.base import layer_shapes
+from showcause.nets.bcos import BcosNet
+
+# What the published networks were made for: the shorter side resized to 256 (Inception: 320), its centre cut out.
+IMAGENET = InputSpec(224, 224, "center_crop", 224 / 256)
+INPUTS = {
+    "bcos_v1_inception3": InputSpec(299, 299, "center_crop", 299 / 320),
+    "bcos_v1_cifar9": InputSpec(32, 32, "squash"),
+}
+
+
+def published_input(network: str) -> InputSpec:
+    """The input that a network was published with."""
+    return INPUTS.get(network, IMAGENET)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be imported. description: "" for one made of the rest. sha256: of the file ``weights``, if known."""
+
+    name: str
+    network: str
+    weights: Path
+    labels: Path
+    input: InputSpec
+    options: Mapping[str, Any] = field(default_factory=dict)
+    version: str = "1.0"
+    description: str = ""
+    probability: str = "sigmoid"
+    sha256: str | None = None
+    float16: bool = False
+
+
+def import_model(plan: Plan, model_store: Path, say: Callable[[str], None], force: bool = False) -> Path:
+    """Makes ``model_store/NAME`` and returns it; ``say`` gets a line for each step.
+
+    Raises ImportRefused, StoreError or ManifestError, with nothing left behind.
+    """
+    store.check_free(model_store, plan.name, force)
+    if (model_store / plan.name).exists():
+        say(f"{model_store / plan.name} is replaced when all is well")
+    labels, label_notes = read_labels(plan.labels)
+    for note in label_notes:
+        say(note)
+    _check_input(plan, outline(plan.network, len(labels), plan.options))
+
+    checkpoint = read_checkpoint(plan.weights, plan.sha256, say)
+    check_fit(checkpoint.tensors, plan.network, len(labels), plan.options, plan.weights, plan.labels)
+    net = build(plan.network, len(labels), dict(plan.options)).eval()
+    state, notes = adapted(checkpoint.tensors, net.state_dict())
+    notes += _centred(state)
+    for note in notes:
+        say(note)
+    net.load_state_dict(state)
+    say(f"all {len(state)} tensors fit {plan.network} with {len(labels)} classes")
+
+    with store.new_folder(model_store, plan.name, force) as folder:
+        say(f"writing {'float16' if plan.float16 else 'float32'} weights")
+        weights = folder / "weights.safetensors"
+        save_file(served_precision(net) if plan.float16 else net.state_dict(), weights)
+        (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+        (folder / "model.toml").write_text(_settings(plan, len(labels), sha256_of(weights)), encoding="utf-8")
+        model = load(folder)
+        tested = []
+        for line in self_test(model):
+            say(f"self-test: {line}")
+            tested.append(line)
+        if plan.float16:
+            tested.append(_rounding(net, model))
+            say(f"self-test: {tested[-1]}")
+        facts = Facts(model.manifest, checkpoint, plan.labels.name, plan.float16, notes + label_notes, tested)
+        (folder / "CARD.md").write_text(card(facts), encoding="utf-8")
+    return model_store / plan.name
+
+
+def _check_input(plan: Plan, net: BcosNet) -> None:
+    size = f"{plan.input.width}x{plan.input.height}"
+    try:
+        layer_shapes(net, torch.empty(1, 3, plan.input.height, plan.input.width, device="meta"))
+    except RuntimeError as error:
+        reason = str(error).split("\n")[0]
+        raise ImportRefused(f"--input {size}: network {plan.network} cannot run on it: {reason}") from error
+
+
+def _centred(state: Mapping[str, Tensor]) -> list[str]:
+    if any(bool(value.any()) for key, value in state.items() if key.endswith("running_mean")):
+        return [
+            "warning: running_mean is not zero, so these norms were trained with centring; B-cos norms do not centre"
+        ]
+    return []
+
+
+def _rounding(net: BcosNet, model: Model) -> str:
+    """How far the network as it is served is from the one that was given."""
+    rgb = pictures(model.manifest.input)
+    given, served = (each.run(rgb, explain=False).evidence for each in (net, model.net))
+    error, largest = float((given - served).abs().max()), float(given.abs().max())
+    same = "the same" if given.argmax(1).equal(served.argmax(1)) else "another"
+    return (
+        f"float16 filters change the logits by at most {error:.2g}, {error / largest:.1g} of the largest; "
+        f"the strongest class is {same}"
+    )
+
+
+def _settings(plan: Plan, classes: int, weights_sha256: str) -> str:
+    """model.toml."""
+    described = f"{plan.network} with {classes} classes, imported from {plan.weights.name}"
+    return model_toml(
+        {
+            "name": plan.name,
+            "version": plan.version,
+            "description": plan.description or described,
+            "network": plan.network,
+            "probability": plan.probability,
+            "methods": ["linear_map"],
+            "weights_sha256": weights_sha256,
+            "input": asdict(plan.input),
+            "network_options": plan.options,
+        }
+    )
