@@ -5,6 +5,7 @@ This is the only place where coordinates are made: EXIF orientation, region and 
 """
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 NAMED_FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_SIDE_PX = 30_000
-MOST_JPEG_SCANS, JPEG_SCAN = 100, b"\xff\xda"  # each scan costs a pass over all pixels, however few bytes it has
+MOST_JPEG_SCANS = 100  # each scan costs a pass over all pixels, however few bytes it has
+JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # what compressed data cannot hold: all but 00, FF and restarts
 # What people send and we do not read, so that the error can call it by its name: offset, bytes, name.
 UNREAD = (
     *(
@@ -77,8 +79,6 @@ def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -
         raise InvalidArgument("INPUT_MISSING", "the photo has zero bytes", field=field, allowed=NAMED_FORMATS)
     if len(data) > limits.image_bytes:
         raise too_many_bytes(len(data), limits, field)
-    if name := next((name for start, mark, name in UNREAD if data[start : start + len(mark)] == mark), ""):
-        raise _undecodable(f"this is {name}, which is not read", _beginning(data), field)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
@@ -90,10 +90,12 @@ def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise _undecodable("the file holds several frames", image.format, field)
         # Pillow would cut 16-bit colours to 8 without a word.
-        if image.mode not in MODES or any(";16" in str(tile) for tile in getattr(image, "tile", ())):
+        if image.mode[0] in "IF" or any(";16" in str(tile) for tile in getattr(image, "tile", ())):
             raise _undecodable("the photo has more than 8 bits a channel", f"mode {image.mode}", field)
-        if image.format in ("JPEG", "MPO") and data.count(JPEG_SCAN) > MOST_JPEG_SCANS:
-            raise _undecodable("the JPEG has too many scans", data.count(JPEG_SCAN), field)
+        if image.mode not in MODES:
+            raise _undecodable("the photo's kind of colours is not read", f"mode {image.mode}", field)
+        if image.format in ("JPEG", "MPO") and _jpeg_scans(data) > MOST_JPEG_SCANS:
+            raise _undecodable("the JPEG has too many scans", f"more than {MOST_JPEG_SCANS}", field)
         image.load()
         return _on_white(_upright(image))
     except InvalidArgument:
@@ -110,7 +112,22 @@ def decode(data: bytes, limits: Limits = Limits(), field: str = "input.image") -
         struct.error,
         OverflowError,
     ) as e:
-        raise _undecodable("the bytes cannot be decoded as a photo", _beginning(data), field) from e
+        name = next((name for start, mark, name in UNREAD if data[start : start + len(mark)] == mark), "")
+        message = f"this is {name}, which is not read" if name else "the bytes cannot be decoded as a photo"
+        raise _undecodable(message, _beginning(data), field) from e
+
+
+def _jpeg_scans(data: bytes) -> int:
+    """Scans of a JPEG up to its end: phones append films, in which anything may stand. Counts to the limit and one."""
+    place = scans = 0
+    while scans <= MOST_JPEG_SCANS and (marker := JPEG_MARKER.search(data, place)):
+        kind, place = data[marker.start() + 1], marker.end()
+        if kind == 0xD9:  # the end
+            break
+        scans += kind == 0xDA
+        if kind not in (0xD8, 0x01):  # the others say how long they are
+            place += int.from_bytes(data[place : place + 2], "big")
+    return scans
 
 
 def too_many_bytes(size: int, limits: Limits, field: str = "input.image") -> InvalidArgument:

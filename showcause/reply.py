@@ -234,8 +234,11 @@ class Reply:
         written = [folder / f"{stem}.json"]
         written[0].parent.mkdir(parents=True, exist_ok=True)
         written[0].write_text(json.dumps(self.as_dict(), indent=2) + "\n")
-        for explanation in self.explanations:
+        names: set[str] = set()
+        for number, explanation in enumerate(self.explanations, start=1):
             name = re.sub(r"[^\w-]+", "_", f"{explanation.target}-{explanation.method}")
+            name = f"{name}-{number}" if name in names else name  # labels may differ in punctuation alone
+            names.add(name)
             for picture in explanation.pictures:
                 written.append(folder / f"{stem}.{name}.{picture.kind}.png")
                 written[-1].write_bytes(picture.png)

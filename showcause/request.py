@@ -19,7 +19,7 @@ from showcause.reply import Neuron, Rectangle
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
 from showcause.wire import DTYPES, PICTURE_KIND_NUMBERS, name_of, parsed
 
-MOST_TARGETS = 16  # classes in one request
+MOST_TARGETS = 16  # in one request, each of the top k counted
 MOST_MAP_SIDE = 4096  # pixels
 MOST_REPLY_BYTES = 64 * 1024 * 1024
 DEFAULT_PREDICTIONS = 5

@@ -51,6 +51,7 @@ DTYPES: dict[int, np.dtype[np.generic]] = {
     input_pb2.DTYPE_FLOAT16: np.dtype("<f2"),
     input_pb2.DTYPE_UINT8: np.dtype("u1"),
 }
+REASONS = {name.removeprefix("ERROR_REASON_"): number for name, number in service_pb2.ErrorReason.items()}
 OK, FAILED = b"\x00", b"\x01"
 # Larger photos are not sent on a stream: whatever the service's own limit is, its transport takes at least this much.
 MOST_STREAMED_BYTES = 32 * 1024 * 1024
@@ -104,7 +105,7 @@ def stream_error(name: str, error: ShowcauseError) -> bytes:
     message = service_pb2.StreamError(
         code=error.code,
         message=error.message,
-        reason=f"ERROR_REASON_{error.reason}",
+        reason=REASONS.get(error.reason, service_pb2.ERROR_REASON_UNSPECIFIED),  # type: ignore[arg-type]
         field=error.field,
         value=error.value,
         allowed=error.allowed,
@@ -121,7 +122,7 @@ def read_event(message: service_pb2.ExplainStreamResponse) -> r.Streamed | None:
             return r.Streamed(message.id, read_reply(message.response))
         case "error":
             sent = message.error
-            reason = service_pb2.ErrorReason.Name(sent.reason).removeprefix("ERROR_REASON_")
+            reason = next((name for name, number in REASONS.items() if number == sent.reason), "UNKNOWN")
             return r.Streamed(
                 message.id,
                 error=restored(

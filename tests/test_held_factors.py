@@ -74,7 +74,10 @@ def test_w_is_the_gradient_of_the_network_with_frozen_factors(net, monkeypatch):
     x = bcos.add_inverse(rgb).requires_grad_()
     evidence = net.evidence(x)
     torch.testing.assert_close(evidence, forward.evidence)
-    (plain,) = torch.autograd.grad(evidence[0, 4], x)
+    with reading([inner]) as noted:
+        evidence = net.evidence(x)
+    unit = noted[inner][2, channels - 1, height // 2, width // 2]
+    (plain,) = torch.autograd.grad(evidence[0, 4] + evidence[1, 1] - evidence[1, 2] + unit, x)
 
     freeze_factors(net, x, monkeypatch)
     with reading([inner]) as noted:
@@ -86,7 +89,8 @@ def test_w_is_the_gradient_of_the_network_with_frozen_factors(net, monkeypatch):
     (gradient,) = torch.autograd.grad(wanted.sum(), x)
     torch.testing.assert_close(found, gradient)
     torch.testing.assert_close((found * x.detach()).sum((1, 2, 3)), scores)
-    assert (found[0] - plain[0]).norm() > 0.5 * found[0].norm(), "the plain gradient is another one"
+    for row in rows:
+        assert (found[row] - plain[row]).norm() > 0.3 * found[row].norm(), "the plain gradient is another one"
 
 
 def test_every_layer_can_be_asked(net):

@@ -185,3 +185,20 @@ def test_a_jpeg_of_endless_scans_is_refused(chelsea):
     last = data.rindex(b"\xff\xda")
     with pytest.raises(InvalidArgument, match="too many scans"):
         decode(data[:-2] + data[last:-2] * 120 + data[-2:])
+
+
+def test_a_phone_s_film_behind_the_photo_does_not_count_as_scans(chelsea):
+    film = np.random.default_rng(0).integers(0, 256, 8_000_000, np.uint8).tobytes()
+    assert film.count(b"\xff\xda") > 100
+    assert decode(jpeg(chelsea) + film).size == chelsea.size
+
+
+def test_a_photo_that_is_something_else_besides_is_a_photo(chelsea):
+    both = bytearray(encoded(chelsea, "BMP"))
+    both[128:132] = b"DICM"  # some pixels, or DICOM's mark
+    assert decode(bytes(both)).size == chelsea.size
+
+
+def test_colours_that_are_not_read_are_called_so():
+    with pytest.raises(InvalidArgument, match="kind of colours is not read; got 'mode LAB'"):
+        decode(encoded(Image.new("LAB", (8, 8)), "TIFF"))

@@ -84,6 +84,13 @@ def test_residual_is_exact_in_double(case):
         assert found.evidence[0].relative < 1e-12
 
 
+def test_inference_mode_around_it_changes_nothing(case):
+    with torch.inference_mode():
+        forward = case.net.run(case.rgb, explain=True)
+    weights = linear_map.linear_map(forward, forward.evidence[range(2), [0, 0]], range(2))
+    assert weights.abs().amax() > 0
+
+
 @pytest.mark.gpu
 def test_bfloat16_on_a_gpu_costs_this_much(case):
     """Measured on a GPU: the direction of W survives bfloat16; its last digits do not."""

@@ -1,7 +1,8 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -9,8 +10,7 @@ import grpc
 
 from showcause import reply as r
 from showcause.client import calls
-from showcause.client.outgoing import Named, Outgoing
-from showcause.client.sync import WATCH_SECONDS
+from showcause.client.outgoing import IN_HAND, Named, Outgoing
 from showcause.errors import from_rpc_error
 from showcause.v1 import model_pb2, service_pb2
 from showcause.v1.service_pb2_grpc import ExplanationServiceStub
@@ -42,44 +42,54 @@ class AsyncClient:
         self, photos: Iterable[Named] | AsyncIterable[Named], **wishes: Any
     ) -> AsyncIterator[r.Streamed]:
         """See ``Client.explain_stream``; photos may come from an asynchronous iterable, too."""
-        outgoing = Outgoing(wishes, self._timeout)
+        outgoing = Outgoing(wishes)
+        arrived: asyncio.Queue[r.Streamed | Exception | None] = asyncio.Queue(IN_HAND)
 
-        async def requests() -> AsyncIterator[service_pb2.ExplainStreamRequest]:
+        async def send() -> AsyncIterator[service_pb2.ExplainStreamRequest]:
             try:
                 async for photo in _each(photos):
-                    if (request := await asyncio.to_thread(outgoing.request, photo)) is not None:
-                        yield request
+                    message = await asyncio.to_thread(outgoing.message, photo)
+                    if isinstance(message, r.Streamed):
+                        await arrived.put(message)
+                    else:
+                        yield message
             except Exception as error:  # the caller's own: it must not be lost in gRPC's task
                 outgoing.error = error
 
-        call: Any = self._stub.ExplainStream(requests(), metadata=self._metadata)
+        call: Any = self._stub.ExplainStream(send(), metadata=self._metadata)
 
-        async def watch() -> None:
-            while not outgoing.overdue():
-                await asyncio.sleep(WATCH_SECONDS)
-            call.cancel()
+        async def receive() -> None:
+            try:
+                async for event in call:
+                    if (done := read_event(event)) is not None:
+                        outgoing.answered(done.id)
+                        await arrived.put(done)
+                end = outgoing.error or outgoing.end()
+            except grpc.aio.AioRpcError as error:
+                end = outgoing.error or from_rpc_error(error)
+            except Exception as error:
+                end = error
+            await arrived.put(end)
 
-        watching = asyncio.create_task(watch())
+        receiving = asyncio.create_task(receive())
         try:
-            async for event in call:
-                while outgoing.failed:
-                    yield outgoing.failed.popleft()
-                if (done := read_event(event)) is not None:
-                    outgoing.answered()
-                    yield done
-            for failed in outgoing.failed:
-                yield failed
-            if outgoing.error:
-                raise outgoing.error
-        except grpc.aio.AioRpcError as error:
-            raise outgoing.error or from_rpc_error(error) from None
-        except asyncio.CancelledError:
-            if outgoing.error is None:  # it is ours who are cancelled, and not the call
-                raise
-            raise outgoing.error from None
+            while (thing := await self._next(arrived, outgoing)) is not None:
+                if isinstance(thing, Exception):
+                    raise thing
+                yield thing
         finally:
-            watching.cancel()
+            receiving.cancel()
             call.cancel()
+
+    async def _next(self, arrived: "asyncio.Queue[Any]", outgoing: Outgoing) -> r.Streamed | Exception | None:
+        since = time.monotonic()
+        while (left := outgoing.left(since, self._timeout)) > 0:
+            try:
+                thing: r.Streamed | Exception | None = await asyncio.wait_for(arrived.get(), left)
+                return thing
+            except TimeoutError:
+                continue
+        return outgoing.overdue(self._timeout)
 
     async def predict(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
         """See ``Client.predict``."""
@@ -124,6 +134,11 @@ async def _each(photos: Iterable[Named] | AsyncIterable[Named]) -> AsyncIterator
     if isinstance(photos, AsyncIterable):
         async for photo in photos:
             yield photo
-    else:
-        for photo in photos:
-            yield photo
+        return
+    following = iter(photos)
+    while (one := await asyncio.to_thread(_one, following)) is not None:  # it may wait for a disk or a network
+        yield one[0]
+
+
+def _one(photos: Iterator[Named]) -> tuple[Named] | None:
+    return next(((photo,) for photo in photos), None)

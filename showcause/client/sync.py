@@ -1,6 +1,8 @@
 """The client for ordinary code."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any
@@ -9,13 +11,13 @@ import grpc
 
 from showcause import reply as r
 from showcause.client import calls
-from showcause.client.outgoing import Named, Outgoing
+from showcause.client.outgoing import IN_HAND, Named, Outgoing
 from showcause.errors import from_rpc_error
 from showcause.v1 import model_pb2, service_pb2
 from showcause.v1.service_pb2_grpc import ExplanationServiceStub
 from showcause.wire import read_event, read_reply
 
-WATCH_SECONDS = 0.5  # how often a stream is looked at
+WATCH_SECONDS = 0.5  # how often a thread looks whether its stream was left
 
 
 class Client:
@@ -57,48 +59,70 @@ class Client:
         """Many photos over one stream; what became of each, as soon as it is ready.
 
         photos: as for ``explain``, or (id, photo); without an id, a path is its own and other photos are called by
-        their position, from "0". They are taken as the service has room for them: any number takes constant memory,
-        here and there. A photo that fails has an ``error`` and does not end the stream. Wishes are for all photos, the
-        same as for ``explain``. The client's ``timeout_seconds`` is how long an answer may be waited for.
+        their position, from "0". They are taken by another thread, as the service has room for them: any number takes
+        constant memory, here and there. A photo that fails has an ``error`` and does not end the stream. Wishes are
+        for all photos, the same as for ``explain``. The client's ``timeout_seconds`` is how long an answer may be
+        waited for.
 
             for done in client.explain_stream(Path("ward-7").glob("*.jpg"), pictures=["overlay"]):
                 print(done.id, done.error or done.reply.predictions[0].label)
         """
-        outgoing = Outgoing(wishes, self._timeout)
+        outgoing, over = Outgoing(wishes), Event()
+        arrived: Queue[r.Streamed | Exception | None] = Queue(IN_HAND)
 
-        def requests() -> Iterator[service_pb2.ExplainStreamRequest]:
+        def hand_over(thing: r.Streamed | Exception | None) -> None:
+            """Waits until there is room, as long as somebody may come for it."""
+            while not over.is_set():
+                try:
+                    return arrived.put(thing, timeout=WATCH_SECONDS)
+                except Full:
+                    continue
+
+        def send() -> Iterator[service_pb2.ExplainStreamRequest]:
             try:
                 for photo in photos:
-                    if (request := outgoing.request(photo)) is not None:
-                        yield request
+                    message = outgoing.message(photo)
+                    if isinstance(message, r.Streamed):
+                        hand_over(message)
+                    else:
+                        yield message
             except Exception as error:  # the caller's own: it must not be lost in gRPC's thread
                 outgoing.error = error
 
-        call: Any = self._stub.ExplainStream(requests(), metadata=self._metadata)
-        over = Event()
+        call: Any = self._stub.ExplainStream(send(), metadata=self._metadata)
 
-        def watch() -> None:
-            while not over.wait(WATCH_SECONDS):
-                if outgoing.overdue():
-                    call.cancel()
-                    return
+        def receive() -> None:
+            try:
+                for event in call:
+                    if (done := read_event(event)) is not None:
+                        outgoing.answered(done.id)
+                        hand_over(done)
+                end = outgoing.error or outgoing.end()
+            except grpc.RpcError as error:
+                end = outgoing.error or from_rpc_error(error)
+            except Exception as error:
+                end = error
+            hand_over(end)
 
-        Thread(target=watch, daemon=True).start()
+        Thread(target=receive, daemon=True).start()
         try:
-            for event in call:
-                while outgoing.failed:
-                    yield outgoing.failed.popleft()
-                if (done := read_event(event)) is not None:
-                    outgoing.answered()
-                    yield done
-            yield from outgoing.failed
-            if outgoing.error:
-                raise outgoing.error
-        except grpc.RpcError as error:
-            raise outgoing.error or from_rpc_error(error) from None
+            while (thing := self._next(arrived, outgoing)) is not None:
+                if isinstance(thing, Exception):
+                    raise thing
+                yield thing
         finally:
             over.set()
             call.cancel()
+
+    def _next(self, arrived: "Queue[Any]", outgoing: Outgoing) -> r.Streamed | Exception | None:
+        since = time.monotonic()
+        while (left := outgoing.left(since, self._timeout)) > 0:
+            try:
+                thing: r.Streamed | Exception | None = arrived.get(timeout=left)
+                return thing
+            except Empty:
+                continue
+        return outgoing.overdue(self._timeout)
 
     def predict(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
         """A prediction alone; wishes: model, version, region, prediction_count as for ``explain``."""

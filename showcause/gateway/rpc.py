@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -101,8 +101,9 @@ def _streamed(
         left = context.time_remaining()
         deadline = None if left is None else time.time() + left
         request_id = service.caller(_request_id(context), None).request_id
-        async with _errors(context, request_id):
-            async for event in explain_stream(service, incoming, request_id, deadline, window):
+        events = explain_stream(service, incoming, request_id, deadline, window)
+        async with _errors(context, request_id), aclosing(events):
+            async for event in events:
                 yield event
 
     return handle

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from showcause.errors import InvalidArgument, NotFound, ShowcauseError, Unavailable, internal, out_of_range
+from showcause.errors import (
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    ShowcauseError,
+    Unavailable,
+    internal,
+    out_of_range,
+)
 from showcause.gateway.engine_client import Engine
 from showcause.gateway.metrics import Metrics
 from showcause.image import Limits, too_many_bytes
@@ -27,17 +35,22 @@ log = logging.getLogger(__name__)
 Request = service_pb2.ExplainRequest | service_pb2.PredictRequest
 REQUESTS = {"explain": service_pb2.ExplainRequest, "predict": service_pb2.PredictRequest}
 DEFAULT_PAGE, MOST_PAGE = 100, 1000
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0  # before a photo of a stream is tried again
 MOST_OTHER_BYTES = 64 * 1024  # of a request, beside its photo or tensor
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what of a caller's id may go into logs and headers
 
 
 @dataclass(frozen=True)
 class Caller:
-    """request_id: theirs, or made here. deadline: seconds since the epoch. accepted: before a stop was asked for."""
+    """request_id: theirs, or made here. deadline: seconds since the epoch.
+
+    streamed: the request is a photo of a stream, which was accepted when it was read, and waits where others are
+    refused.
+    """
 
     request_id: str
     deadline: float
-    accepted: bool = False
+    streamed: bool = False
 
 
 class Service:
@@ -69,7 +82,7 @@ class Service:
         began = time.perf_counter()
         data = sent if isinstance(sent, bytes) else sent.SerializeToString()
         with self.metrics.watch(operation, len(data)) as seen:
-            if self.draining.is_set() and not caller.accepted:
+            if self.draining.is_set() and not caller.streamed:
                 raise self.stopping()
             request: Any = parsed(REQUESTS[operation], sent) if isinstance(sent, bytes) else sent
             manifest = self.manifest(request.model, request.version)
@@ -77,8 +90,7 @@ class Service:
             self._check_bytes(request, len(data))
             self.in_flight += 1
             try:
-                envelope = await self.engine.answer(manifest.name, operation, data, caller.deadline, caller.request_id)
-                response = unseal(envelope)
+                response = unseal(await self._ask(manifest.name, operation, data, caller))
             except ShowcauseError:
                 raise
             except Exception:
@@ -91,6 +103,20 @@ class Service:
             response += service_pb2.PredictResponse(timings=total, request_id=caller.request_id).SerializeToString()
             seen.response_bytes = len(response)
             return response
+
+    async def _ask(self, model: str, operation: str, data: bytes, caller: Caller) -> bytes:
+        """The engine's envelope. A photo of a stream meets a full queue with patience, and a worker that died once."""
+        pause, died = FIRST_PAUSE_SECONDS, False
+        while True:
+            try:
+                return await self.engine.answer(model, operation, data, caller.deadline, caller.request_id)
+            except (ResourceExhausted, Unavailable) as error:
+                again = isinstance(error, ResourceExhausted) or not died
+                if not (caller.streamed and again) or time.time() + pause > caller.deadline:
+                    raise
+                died = died or isinstance(error, Unavailable)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def stopping(self) -> Unavailable:
         """What callers are told while the service drains."""

@@ -7,10 +7,10 @@ faster than the engine computes, or reads slower, is held back by the transport;
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
-from showcause.errors import InvalidArgument, ResourceExhausted, ShowcauseError, internal, out_of_range
+from showcause.errors import InvalidArgument, ShowcauseError, internal, out_of_range
 from showcause.gateway.service import Caller, Service
 from showcause.v1 import service_pb2
 from showcause.wire import parsed, stream_error, stream_response
@@ -18,12 +18,12 @@ from showcause.wire import parsed, stream_error, stream_response
 log = logging.getLogger(__name__)
 
 MOST_ID_BYTES = 256
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0  # before a photo that met a full queue is tried again
+LAST_LOOK_SECONDS = 0.05  # for the end of a stream that is on its way when the service begins to stop
 
 
 async def explain_stream(
     service: Service, incoming: AsyncIterator[bytes], request_id: str, deadline: float | None, window: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Serialised ExplainStreamRequests -> serialised ExplainStreamResponses, in the order of readiness.
 
     deadline: of the whole stream, in seconds since the epoch; each photo has the service's own time-out besides.
@@ -55,20 +55,21 @@ class _Stream:
         self.answered: asyncio.Queue[bytes | ShowcauseError | None] = asyncio.Queue()
         self.room, self.waiting = asyncio.Semaphore(window), set[str]()
         self.tasks = set[asyncio.Task[None]]()
+        self.ended = False  # by the caller
 
     async def read_to_the_end(self) -> None:
         """Reads as long as there is room; at the end waits for the answers."""
         end: ShowcauseError | None = None
         try:
             await self._read()
-            end = self.service.stopping() if self.service.draining.is_set() else None
+            end = None if self.ended else self.service.stopping()
         except ShowcauseError as error:
             end = error
         except Exception:
             log.exception("stream %s failed", self.request_id)
             end = internal(self.request_id)
         finally:
-            await asyncio.gather(*self.tasks)
+            await asyncio.gather(*self.tasks, return_exceptions=True)
             self.answered.put_nowait(end)
 
     async def _read(self) -> None:
@@ -87,7 +88,7 @@ class _Stream:
                 continue
             self.waiting.add(message.id)
             left = None if self.deadline is None else self.deadline - time.time()
-            caller = replace(self.service.caller(f"{self.request_id}.{number}", left), accepted=True)
+            caller = replace(self.service.caller(f"{self.request_id}.{number}", left), streamed=True)
             self.tasks.add(task := asyncio.create_task(self._answer(message, caller)))
             task.add_done_callback(self.tasks.discard)
 
@@ -97,6 +98,9 @@ class _Stream:
         stop = asyncio.ensure_future(self.service.draining.wait())
         try:
             await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                await asyncio.wait({following}, timeout=LAST_LOOK_SECONDS)
+            self.ended = following.done() and following.result() is None
             return following.result() if following.done() else None
         finally:
             following.cancel()
@@ -110,23 +114,13 @@ class _Stream:
             raise out_of_range("id", name, "an id that no waiting photo of the stream has")
 
     async def _answer(self, message: service_pb2.ExplainStreamRequest, caller: Caller) -> None:
-        event = await self._event(message, caller)
+        """Whatever happens, there is an answer: each is waited for."""
+        try:
+            event = stream_response(message.id, await self.service.answer("explain", message.request, caller))
+        except ShowcauseError as error:
+            event = stream_error(message.id, error)
+        except Exception:
+            log.exception("request %s failed", caller.request_id)
+            event = stream_error(message.id, internal(caller.request_id))
         self.waiting.discard(message.id)
         self.answered.put_nowait(event)
-
-    async def _event(self, message: service_pb2.ExplainStreamRequest, caller: Caller) -> bytes:
-        """What became of one photo. A full queue is waited for: that is what a stream is for."""
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return stream_response(message.id, await self.service.answer("explain", message.request, caller))
-            except ResourceExhausted as error:
-                if time.time() + pause > caller.deadline:
-                    return stream_error(message.id, error)
-            except ShowcauseError as error:
-                return stream_error(message.id, error)
-            except Exception:
-                log.exception("request %s failed", caller.request_id)
-                return stream_error(message.id, internal(caller.request_id))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

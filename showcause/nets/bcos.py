@@ -74,8 +74,7 @@ class BcosNet(nn.Module):
 
         layers: names of those whose activations are wanted.
         """
-        x = add_inverse(rgb)
         with torch.inference_mode(False), torch.set_grad_enabled(explain), reading(layers) as activations:
-            x = x.requires_grad_(explain)
+            x = add_inverse(rgb).requires_grad_(explain)
             evidence = self.evidence(x, hold=explain)
         return Forward(x, evidence, evidence.detach() + self.bias, self.bias, activations)

@@ -157,25 +157,42 @@ def test_a_folder_killed_in_the_middle_is_resumed(service, thumbnails, tmp_path,
 
     assert cli.main([*command, "--resume"]) == 1, "one photo is broken"
     said = capsys.readouterr().err
-    assert f"of {len(thumbnails)} are done" in said
-    assert "07.jpg: input.image" in said.replace("\n", "")
-    head, *lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert head["request"]["pictures"] == ["heat_map"]
+    assert f"of {len(thumbnails)} were done before" in said
+    assert "1 other files were left out" in said
+    assert "07.jpg: input.image" in said
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [line["request"]["pictures"] for line in lines if "request" in line] == [["heat_map"]] * 2
+    lines = [line for line in lines if "request" not in line]
     explained = [line["name"] for line in lines if "error" not in line]
     assert len(explained) == len(set(explained)) == len(thumbnails) - 1
     assert {line["name"] for line in lines if "error" in line} == {"bed-1/07.jpg"}
     for line in lines:
         for path in line.get("files", ()):
             assert Path(path).exists()
-    (done_before,) = {len(written)}
     kept = sum(path.stat().st_mtime_ns == stamp for path, stamp in written.items())
-    assert kept >= done_before - 1, "what was done was left alone"
+    assert kept >= len(written) - 1, "what was done was left alone"
 
     (folder / "bed-0" / "00.jpg").write_bytes(thumbnails[1])  # another photo under the same name
     assert cli.main([*command, "--resume"]) == 1
-    assert f"{len(thumbnails) - 2} of {len(thumbnails)} are done" in capsys.readouterr().err
+    assert f"{len(thumbnails) - 2} of {len(thumbnails)} were done before" in capsys.readouterr().err
     assert cli.main([*command, "--target", "cat", "--resume"]) == 2
     assert "target was [] and is ['cat']" in capsys.readouterr().err
+
+
+def test_file_names_that_are_too_long_or_no_text_fail_alone_or_not_at_all(service, photo, tmp_path, capsys):
+    folder = tmp_path / "ward"
+    deep = folder / ("d" * 200) / ("e" * 200)
+    deep.mkdir(parents=True)
+    (deep / "deep.jpg").write_bytes(photo)
+    (folder / ("n" * 244 + ".jpg")).write_bytes(photo)
+    (folder / os.fsdecode(b"\xe4rztin.jpg")).write_bytes(photo)
+    assert cli.main(["explain", str(folder), "--address", service.grpc, "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().out
+    assert "its files cannot be written" in said
+    assert {path.name.split(".")[0] for path in (tmp_path / "out").rglob("*.png")} == {
+        "deep",
+        os.fsdecode(b"\xe4rztin"),
+    }
 
 
 def test_a_service_that_stops_answers_the_photos_it_has(launch, shipped, thumbnails):

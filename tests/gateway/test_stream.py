@@ -209,6 +209,33 @@ def test_a_service_that_drains_answers_what_it_has_read_and_reads_no_more(servic
     asyncio.run(run())
 
 
+def test_a_stream_that_has_ended_before_a_drain_ended_well(service, engine):
+    async def run():
+        sender = Sender(*numbered(4))
+        stream = opened(service, sender, window=4)
+        first = asyncio.ensure_future(anext(stream))
+        await settled()
+        service.draining.set()
+        for _, photo in sender.photos:
+            engine.gate(photo).set()
+        assert len({(await first).id, *[event.id async for event in stream]}) == 4
+
+    asyncio.run(run())
+
+
+def test_waiting_for_a_full_queue_is_one_request_with_its_whole_time(service, engine):
+    async def run():
+        engine.refusals = 2
+        (event,) = [event async for event in opened(service, Sender(("a", b"at once")))]
+        assert event.response.timings.total_seconds > 0.1
+
+    asyncio.run(run())
+    counted = service.metrics.registry.get_sample_value
+    labels = {"model": "animals-bcos", "operation": "explain"}
+    assert counted("showcause_requests_total", labels | {"code": "OK"}) == 1
+    assert counted("showcause_requests_total", labels | {"code": "RESOURCE_EXHAUSTED"}) is None
+
+
 def test_a_caller_who_goes_leaves_nothing_behind(service, engine):
     async def run():
         stream = explain_stream(service, aiter(Sender(*numbered(9))), "scan", None, 4)
