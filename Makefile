@@ -32,7 +32,7 @@ check: $(VENV)/.installed ## Formatting, lint, types, the contract and its stubs
 	$(BIN)/buf lint protos
 	$(BIN)/python tools/protos.py --check
 
-protos: $(VENV)/.installed ## Generate showcause/v1/ from protos/
+protos: $(VENV)/.installed ## Generate stubs and openapi.json from protos/
 	$(BIN)/python tools/protos.py
 
 wheel: $(VENV)/.installed ## Build dist/showcause-*.whl

@@ -24,6 +24,7 @@ METHOD_KINDS = {
     "grad_cam": "post_hoc",
 }
 PROBABILITY_KINDS = ("softmax", "sigmoid")  # all sum to one; one independent probability a class
+NEURON = r"([^:@]*)(?::([0-9]{1,9}))?(?:@([0-9]{1,9}),([0-9]{1,9}))?"  # layer, channel, row, column
 PICTURE_KINDS = ("heat_map", "overlay", "color")
 
 
@@ -76,7 +77,10 @@ class ClassTarget:
 
 @dataclass(frozen=True)
 class Neuron:
-    """A unit inside the network. A request may leave open channel and place: the strongest is taken."""
+    """A unit inside the network. A request may leave open channel and place: the strongest is taken.
+
+    Written LAYER[:CHANNEL][@ROW,COLUMN].
+    """
 
     layer: str
     channel: int | None = None
@@ -84,8 +88,8 @@ class Neuron:
 
     @classmethod
     def parse(cls, text: str) -> "Neuron":
-        """The inverse of ``str``: LAYER[:CHANNEL][@ROW,COLUMN]; raises ValueError."""
-        match = re.fullmatch(r"([^:@]+)(?::(\d{1,9}))?(?:@(\d{1,9}),(\d{1,9}))?", text, re.ASCII)
+        """The inverse of ``str``; raises ValueError."""
+        match = re.fullmatch(NEURON, text)
         if match is None:
             raise ValueError(f"{text!r} is no neuron; allowed: LAYER[:CHANNEL][@ROW,COLUMN]")
         layer, channel, row, column = match.groups()

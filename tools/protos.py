@@ -1,17 +1,21 @@
-"""Generates the stubs below showcause/ from protos/; with --check, fails where the committed stubs differ."""
+"""Generates the stubs and the OpenAPI description below showcause/ from protos/; with --check, fails where the
+committed ones differ."""
 
 import argparse
 import filecmp
+import json
 import sys
 import tempfile
 from pathlib import Path
 
 import grpc_tools
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (Path("showcause/v1"), Path("showcause/engine/v1"))
 SERVICE = "showcause/v1/service.proto"
+OPENAPI = Path("showcause/gateway/openapi.json")
 
 
 def generate(out: Path) -> None:
@@ -23,6 +27,21 @@ def generate(out: Path) -> None:
         [*arguments[:3], f"--grpc_python_out={out}", str(ROOT / "protos" / SERVICE)]
     ):
         raise SystemExit("protoc failed; its message stands above")
+    _write_openapi(out, arguments[:3])
+
+
+def _write_openapi(out: Path, arguments: list[str]) -> None:
+    from openapi import document  # imports the stubs, which may have been made just now
+    from openapi_schemas import read_contract
+
+    with tempfile.NamedTemporaryFile() as file:
+        options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={file.name}"]
+        if protoc.main([*arguments, *options, str(ROOT / "protos" / SERVICE)]):
+            raise SystemExit("protoc failed; its message stands above")
+        contract = read_contract(FileDescriptorSet.FromString(file.read()))
+    path = out / OPENAPI
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document(contract), indent=1) + "\n")
 
 
 def main() -> None:
@@ -39,8 +58,10 @@ def main() -> None:
             names = {path.name for where in (made, kept) for path in where.glob("*_pb2*")}
             _, different, missing = filecmp.cmpfiles(made, kept, names, shallow=False)
             wrong += [str(package / name) for name in sorted(different + missing)]
+        if not (ROOT / OPENAPI).exists() or (ROOT / OPENAPI).read_bytes() != (Path(folder) / OPENAPI).read_bytes():
+            wrong.append(str(OPENAPI))
     if wrong:
-        sys.exit(f"stubs differ from protos/: {', '.join(wrong)}; run `make protos`")
+        sys.exit(f"not what protos/ gives: {', '.join(wrong)}; run `make protos`")
 
 
 if __name__ == "__main__":
