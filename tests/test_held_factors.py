@@ -94,15 +94,17 @@ def test_w_is_the_gradient_of_the_network_with_frozen_factors(net, monkeypatch):
 
 
 def test_every_layer_can_be_asked(net):
-    """By the name that it has in the state dict; the contributions of a unit sum to its activation."""
+    """By the name that it has in the state dict; the contributions of a unit sum to its activation (of 12 layers)."""
     rgb = torch.rand(1, 3, net.side, net.side).double()
     layers = layer_shapes(net, rgb)
     convolutions = {name for name, module in net.named_modules() if isinstance(module, bcos.BcosConv2d)}
     assert convolutions <= set(layers)
     assert all(size > 0 for shape in layers.values() for size in shape)
     forward = net.run(rgb, explain=True, layers=layers)
-    for name, (channels, height, width) in layers.items():
+    for number, (name, (channels, height, width)) in enumerate(layers.items()):
         assert forward.activations[name].shape == (1, channels, height, width)
+        if number % max(1, len(layers) // 12):
+            continue
         value = score(forward, 0, Neuron(name, channels // 2, (height // 2, width // 2)))
         weights = linear_map(forward, value[None], [0], keep_graph=True)
         torch.testing.assert_close((weights * forward.x.detach()).sum(), value.detach(), msg=name)
