@@ -7,12 +7,16 @@ model_store/NAME/CARD.md              data, recipe, figures, limits
 """
 
 import hashlib
+import math
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from showcause.image import PREPROCESSINGS, InputSpec
 from showcause.reply import METHOD_KINDS, PROBABILITY_KINDS
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as TorchServe names archives and models
 
 
 class ManifestError(Exception):
@@ -62,29 +66,29 @@ class Manifest:
     @property
     def card(self) -> str:
         path = self.folder / "CARD.md"
-        return path.read_text() if path.exists() else ""
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Reads and checks a model folder; raises ManifestError. The weights' digest is checked when they are loaded."""
     path = folder / "model.toml"
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ManifestError(f"{folder} is no model folder: it has no model.toml") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of which TOML's and Unicode's are kinds
         raise ManifestError(f"{path} is not TOML: {error}") from error
     reader = _Reader(path, table)
     spec, serving = reader.table("input"), reader.table("serving", required=False)
     labels_path = folder / "labels.txt"
     if not labels_path.exists():
         raise ManifestError(f"{folder} has no labels.txt")
-    labels = tuple(labels_path.read_text().splitlines())
+    labels = tuple(labels_path.read_text(encoding="utf-8-sig").splitlines())
     if len(set(labels)) != len(labels) or "" in labels or len(labels) < 2:
         raise ManifestError(f"{labels_path}: at least two labels, all different, none empty, one a line")
     return Manifest(
         folder=folder,
-        name=reader.text("name"),
+        name=reader.name("name"),
         version=reader.text("version"),
         description=reader.text("description"),
         network=reader.text("network"),
@@ -100,7 +104,7 @@ def read_manifest(folder: Path) -> Manifest:
         weights_sha256=reader.text("weights_sha256"),
         manifest_sha256=sha256_of(path),
         labels_sha256=sha256_of(labels_path),
-        network_options=dict(reader.table("network_options", required=False).values),
+        network_options=reader.table("network_options", required=False).options(),
         serving=Serving(
             serving.whole("workers", 1, 64, Serving.workers),
             serving.whole("batch_size", 1, 256, Serving.batch_size),
@@ -115,9 +119,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def model_folders(store: Path) -> list[Path]:
+    """The folders of a store, by name. Those that begin with a dot or an underscore are not of it."""
+    return sorted(path for path in store.iterdir() if path.is_dir() and path.name[0] not in "._")
+
+
 def read_store(store: Path) -> list[Manifest]:
-    """All model folders of a store, by name; raises ManifestError for the first that is broken or if there is none."""
-    manifests = [read_manifest(path.parent) for path in sorted(store.glob("*/model.toml"))]
+    """All models of a store, by name; raises ManifestError for the first that is broken or if there is none."""
+    folders = model_folders(store) if store.is_dir() else []
+    manifests = [read_manifest(folder) for folder in folders if (folder / "model.toml").exists()]
     if not manifests:
         raise ManifestError(f"{store} holds no model: a model is a folder with a model.toml")
     names = [manifest.name for manifest in manifests]
@@ -141,6 +151,22 @@ class _Reader:
         if not isinstance(value, str) or not value:
             raise self.wrong(key, "a text that is not empty")
         return value
+
+    def name(self, key: str) -> str:
+        value = self.text(key)
+        if not NAME.fullmatch(value):
+            raise self.wrong(key, "letters, digits, '-', '_' and '.', a letter or digit first")
+        return value
+
+    def options(self) -> dict[str, object]:
+        """The whole table: numbers, texts, true, false, and lists of them."""
+        for key, value in self.values.items():
+            for one in value if isinstance(value, list) else [value]:
+                items = one if isinstance(one, list) else [one]
+                if not all(isinstance(item, str | int | float) and (isinstance(item, str) or math.isfinite(item))
+                           for item in items):  # fmt: skip
+                    raise self.wrong(key, "a finite number, a text, true, false, or a list of them")
+        return dict(self.values)
 
     def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
         value = self.values.get(key)

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import shutil
 import tempfile
 from collections import Counter
@@ -11,11 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from showcause.manifest import Manifest, ManifestError, read_manifest
+from showcause.manifest import NAME, Manifest, ManifestError, model_folders, read_manifest
 from showcause.paths import top_level
 
 VARIABLE = "SHOWCAUSE_MODEL_STORE"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as TorchServe names archives and models
 
 
 class StoreError(Exception):
@@ -58,8 +56,7 @@ def entries(store: Path) -> list[Entry]:
     """All folders of a store by name, those that are broken among them; raises StoreError where there is no store."""
     if not store.is_dir():
         raise StoreError(f"--model-store {store} is no folder")
-    folders = sorted(path for path in store.iterdir() if path.is_dir() and path.name[0] not in "._")
-    found = [_entry(folder) for folder in folders]
+    found = [_entry(folder) for folder in model_folders(store)]
     count = Counter(entry.name for entry in found)
     return [
         replace(entry, problem=f"{store}: two models have the name {entry.name!r}")
@@ -108,12 +105,12 @@ def new_folder(store: Path, name: str, force: bool = False) -> Iterator[Path]:
         yield folder
         check_free(store, name, force)  # the work took its time
         replaced = hidden / "replaced"
-        if force and place.exists():
-            place.rename(replaced)
         try:
+            if force and place.exists():
+                place.rename(replaced)
             folder.rename(place)
-        except OSError:
-            if replaced.exists():
+        except BaseException:  # Ctrl-C, too: what was there must not be lost
+            if replaced.exists() and not place.exists():
                 replaced.rename(place)
             raise
     finally:

@@ -31,14 +31,16 @@ EXAMPLES = {
 PROBLEMS = {
     400: "The request is wrong, or this model cannot do what it asks.",
     404: "There is no such model, version or label.",
+    405: "Another verb is allowed here: see Allow.",
     406: "None of the types in Accept is sent here.",
+    413: "More bytes or pixels than the server takes.",
     415: "A body of this type is not read.",
     429: "The model's queue is full: try again later.",
     500: "A fault of the service; the request id finds it in the log.",
     503: "The engine or its worker is not there: try again.",
     504: "The time was up before the work was done.",
 }
-OF_WORK, OF_A_LIST, OF_A_MODEL = tuple(PROBLEMS), (400, 406, 500), (400, 404, 406, 500)
+OF_WORK, OF_A_LIST, OF_A_MODEL = tuple(PROBLEMS), (400, 405, 406, 500), (400, 404, 405, 406, 500)
 
 
 def document(contract: Contract) -> dict[str, Any]:

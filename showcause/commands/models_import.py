@@ -37,13 +37,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--crop", type=_share, metavar="SHARE", help="share of the shorter side that a center_crop keeps (224/256)"
     )
     parser.add_argument("--probability", choices=PROBABILITY_KINDS, default="sigmoid", help="(%(default)s)")
-    parser.add_argument("--version", default="1.0", help="of the model (%(default)s)")
-    parser.add_argument("--description", default="", help="one line for people (network, classes and file)")
+    parser.add_argument("--version", type=_line, default="1.0", help="of the model (%(default)s)")
+    parser.add_argument("--description", type=_line, help="one line for people (network, classes and file)")
     parser.add_argument(
         "--sha256", type=_digest, metavar="HEX",
         help="of the weights' file; a file name such as resnet_50-ead259efe4.pth tells its beginning",
     )  # fmt: skip
     parser.add_argument("--float16", action="store_true", help="halve the file; the self-test says what it costs")
+    parser.add_argument(
+        "--ignore-centring",
+        action="store_true",
+        help="import norms that were trained with centring, which B-cos has not",
+    )
     parser.add_argument("--force", action="store_true", help="replace a model of that name")
     store.add_flag(parser)
 
@@ -62,9 +67,10 @@ def run(options: argparse.Namespace) -> int:
         options=dict(options.option),
         input=InputSpec(width, height, options.preprocessing or spec.preprocessing, options.crop or spec.crop),
         version=options.version,
-        description=options.description,
+        description=options.description or "",
         probability=options.probability,
         sha256=options.sha256,
+        ignore_centring=options.ignore_centring,
         float16=options.float16,
     )
     try:
@@ -98,6 +104,12 @@ def _size(text: str) -> tuple[int, int]:
     if match is None or not all(8 <= int(side) <= 4096 for side in match.groups() if side):
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed; SIDE or WIDTHxHEIGHT, each from 8 to 4096")
     return int(match[1]), int(match[2] or match[1])
+
+
+def _line(text: str) -> str:
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!a} is not allowed; one line of text")
+    return text
 
 
 def _share(text: str) -> float:

@@ -31,7 +31,7 @@ class Metrics:
         self.build = Info("showcause_build", "Version of the service", registry=registry)
 
     @contextmanager
-    def watch(self, operation: str, request_bytes: int) -> Iterator["Seen"]:
+    def watch(self, operation: str) -> Iterator["Seen"]:
         """Counts one request, whatever becomes of it, under the model that is known by then ("" if none)."""
         began, code, seen = time.perf_counter(), "OK", Seen()
         try:
@@ -46,7 +46,7 @@ class Metrics:
         finally:
             self.requests.labels(seen.model, operation, code).inc()
             self.latency.labels(seen.model, operation).observe(time.perf_counter() - began)
-            self.request_bytes.labels(seen.model, operation).inc(request_bytes)
+            self.request_bytes.labels(seen.model, operation).inc(seen.request_bytes)
             self.response_bytes.labels(seen.model, operation).inc(seen.response_bytes)
 
 
@@ -55,4 +55,5 @@ class Seen:
     """What is found out about a request on its way."""
 
     model: str = ""
+    request_bytes: int = 0
     response_bytes: int = 0

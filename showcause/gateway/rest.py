@@ -14,20 +14,23 @@
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from showcause.errors import NotFound, ResourceExhausted, ShowcauseError, Unavailable, internal
+from showcause.errors import DeadlineExceeded, NotFound, ResourceExhausted, ShowcauseError, Unavailable, internal
 from showcause.gateway import rest_docs
 from showcause.gateway.rest_input import Refused, read_request
-from showcause.gateway.rest_output import EXPLAIN_WRITERS, PNG_TYPE, accepted, as_json
+from showcause.gateway.rest_output import JSON_TYPE, PNG_TYPE, WRITERS, accepted, as_json
 from showcause.gateway.rest_query import read_query
 from showcause.gateway.service import REQUESTS, Caller, Service
 from showcause.v1 import explanation_pb2, service_pb2
@@ -44,6 +47,7 @@ HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "INTERNAL": 500,
 }
+RESPONSES: dict[str, Any] = {"explain": service_pb2.ExplainResponse, "predict": service_pb2.PredictResponse}
 PROBLEM_TYPE = "application/problem+json"
 
 Handler = Callable[[Request, Caller], Awaitable[Response]]
@@ -67,20 +71,25 @@ register_url_convertor("name", _Name())
 def make_app(service: Service) -> Starlette:
     """The ASGI application."""
 
+    async def answered(operation: str, request: Request, caller: Caller, offers: Sequence[str]) -> Response:
+        with service.metrics.watch(operation) as seen:
+            kind = accepted(request, offers)
+            message: Any = REQUESTS[operation]()
+            try:
+                async with asyncio.timeout(caller.deadline - time.time()):
+                    await read_request(request, message, service.limits)
+            except TimeoutError:
+                raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
+            if kind == PNG_TYPE and not message.output.pictures:
+                message.output.pictures.append(explanation_pb2.PICTURE_KIND_OVERLAY)
+            data = await service.answer_seen(operation, message, caller, seen)
+            return await asyncio.to_thread(WRITERS[kind], RESPONSES[operation].FromString(data))
+
     async def explain(request: Request, caller: Caller) -> Response:
-        kind = accepted(request, tuple(EXPLAIN_WRITERS))
-        message: Any = REQUESTS["explain"]()
-        await read_request(request, message, service.limits)
-        if kind == PNG_TYPE and not message.output.pictures:
-            message.output.pictures.append(explanation_pb2.PICTURE_KIND_OVERLAY)
-        response = service_pb2.ExplainResponse.FromString(await service.answer("explain", message, caller))
-        return await asyncio.to_thread(EXPLAIN_WRITERS[kind], response)
+        return await answered("explain", request, caller, tuple(WRITERS))
 
     async def predict(request: Request, caller: Caller) -> Response:
-        accepted(request)
-        message: Any = REQUESTS["predict"]()
-        await read_request(request, message, service.limits)
-        return as_json(service_pb2.PredictResponse.FromString(await service.answer("predict", message, caller)))
+        return await answered("predict", request, caller, (JSON_TYPE,))
 
     async def list_models(request: Request, _: Caller) -> Response:
         accepted(request)
@@ -133,9 +142,24 @@ def make_app(service: Service) -> Starlette:
             Route("/", to_docs),
         ],
         exception_handlers={HTTPException: wrong_place},
+        middleware=[Middleware(_InFlight, service=service)],
     )
     app.router.redirect_slashes = False  # a photo is not sent twice for a slash
     return app
+
+
+class _InFlight:
+    """Counts requests until their replies are sent, so that a service that stops lets them go out."""
+
+    def __init__(self, app: ASGIApp, service: Service):
+        self.app, self.service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.service.in_flight += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.service.in_flight -= 1
 
 
 def _guarded(service: Service, run: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -160,6 +184,8 @@ def _guarded(service: Service, run: Handler) -> Callable[[Request], Awaitable[Re
 
 def _problem(error: ShowcauseError, caller: Caller) -> Response:
     status = error.status if isinstance(error, Refused) else HTTP_STATUS.get(error.code_name, 500)
+    if error.reason == "INPUT_TOO_LARGE":
+        status = 413
     body = {
         "type": "about:blank",
         "title": error.code_name,

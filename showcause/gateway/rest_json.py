@@ -18,9 +18,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from showcause.errors import InvalidArgument, out_of_range
 
 WHOLE = r"-?[0-9]{1,20}"
-NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"
+NUMBER = r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?"
 # With the alphabet for URLs, and lines as MIME breaks them.
 BASE64 = r"[A-Za-z0-9+/_\r\n-]*={0,2}[\r\n]*"
+# A photo or a tensor in a document: base64, with the escapes that JSON may have for its slashes and line breaks.
+CARRIED = re.compile(rb'"[A-Za-z0-9+/_=\\rn-]{1000,}"')
 PLAIN = str.maketrans({"-": "+", "_": "/", "\r": None, "\n": None})
 NAMED_CHARACTERS = 100
 
@@ -30,12 +32,13 @@ def read_json(data: bytes, message: Any, most_bytes: int, part: str = "body") ->
 
     most_bytes: beside the photo or tensor. part: what errors name where they can name no field. Raises InvalidArgument.
     """
+    carried = max((len(found.group()) for found in CARRIED.finditer(data)), default=0)
+    if len(data) - carried > most_bytes:  # before an object is made of each of its entries
+        raise malformed(part, "too large, its photo not counted", allowed=f"at most {most_bytes} bytes")
     try:
         table = json.loads(data.decode(), object_pairs_hook=_each_once, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise malformed(part, f"not JSON that can be read: {str(error)[:300]}") from error
-    if len(data) - _carried(table) > most_bytes:  # before a message is made of each of its entries
-        raise malformed(part, "too large, its photo not counted", allowed=f"at most {most_bytes} bytes")
     if not isinstance(table, dict):
         raise malformed(part, "not an object", shown(table), f"a {message.DESCRIPTOR.name} as JSON")
     _fill(message, table, "")
@@ -108,17 +111,6 @@ def _object(value: object, path: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise malformed(path, "not an object", shown(value), "an object")
     return value
-
-
-def _carried(table: object) -> int:
-    """Characters of the photo or the tensor."""
-    sent = table.get("input") if isinstance(table, dict) else None
-    texts = [sent.get("image"), _data(sent.get("tensor"))] if isinstance(sent, dict) else []
-    return max((len(text) for text in texts if isinstance(text, str)), default=0)
-
-
-def _data(tensor: object) -> object:
-    return tensor.get("data") if isinstance(tensor, dict) else None
 
 
 def _each_once(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:

@@ -82,7 +82,8 @@ def as_npz(message: service_pb2.ExplainResponse) -> Response:
     return Response(buffer.getvalue(), media_type=NPZ_TYPE)
 
 
-EXPLAIN_WRITERS: dict[str, Callable[[service_pb2.ExplainResponse], Response]] = {
+# What :explain can answer; :predict answers the first.
+WRITERS: dict[str, Callable[[Any], Response]] = {
     JSON_TYPE: as_json,
     PNG_TYPE: as_png,
     NPZ_TYPE: as_npz,

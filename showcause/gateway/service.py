@@ -23,7 +23,7 @@ from showcause.errors import (
     out_of_range,
 )
 from showcause.gateway.engine_client import Engine
-from showcause.gateway.metrics import Metrics
+from showcause.gateway.metrics import Metrics, Seen
 from showcause.image import Limits, too_many_bytes
 from showcause.manifest import Manifest
 from showcause.reply import METHOD_KINDS
@@ -79,30 +79,35 @@ class Service:
 
     async def answer(self, operation: str, sent: bytes | Request, caller: Caller) -> bytes:
         """``explain`` or ``predict``: a request, serialised or not -> a serialised response; raises ShowcauseError."""
+        with self.metrics.watch(operation) as seen:
+            return await self.answer_seen(operation, sent, caller, seen)
+
+    async def answer_seen(self, operation: str, sent: bytes | Request, caller: Caller, seen: Seen) -> bytes:
+        """The same for who watches the request already, from before it was read until after its reply is written."""
         began = time.perf_counter()
         data = sent if isinstance(sent, bytes) else sent.SerializeToString()
-        with self.metrics.watch(operation, len(data)) as seen:
-            if self.draining.is_set() and not caller.streamed:
-                raise self.stopping()
-            request: Any = parsed(REQUESTS[operation], sent) if isinstance(sent, bytes) else sent
-            manifest = self.manifest(request.model, request.version)
-            seen.model = manifest.name
-            self._check_bytes(request, len(data))
-            self.in_flight += 1
-            try:
-                response = unseal(await self._ask(manifest.name, operation, data, caller))
-            except ShowcauseError:
-                raise
-            except Exception:
-                log.exception("request %s failed", caller.request_id)
-                raise internal(caller.request_id) from None
-            finally:
-                self.in_flight -= 1
-            total = model_pb2.Timings(total_seconds=time.perf_counter() - began)
-            # The fields of both responses have the same numbers.
-            response += service_pb2.PredictResponse(timings=total, request_id=caller.request_id).SerializeToString()
-            seen.response_bytes = len(response)
-            return response
+        seen.request_bytes = len(data)
+        if self.draining.is_set() and not caller.streamed:
+            raise self.stopping()
+        request: Any = parsed(REQUESTS[operation], sent) if isinstance(sent, bytes) else sent
+        manifest = self.manifest(request.model, request.version)
+        seen.model = manifest.name
+        self._check_bytes(request, len(data))
+        self.in_flight += 1
+        try:
+            response = unseal(await self._ask(manifest.name, operation, data, caller))
+        except ShowcauseError:
+            raise
+        except Exception:
+            log.exception("request %s failed", caller.request_id)
+            raise internal(caller.request_id) from None
+        finally:
+            self.in_flight -= 1
+        total = model_pb2.Timings(total_seconds=time.perf_counter() - began)
+        # The fields of both responses have the same numbers.
+        response += service_pb2.PredictResponse(timings=total, request_id=caller.request_id).SerializeToString()
+        seen.response_bytes = len(response)
+        return response
 
     async def _ask(self, model: str, operation: str, data: bytes, caller: Caller) -> bytes:
         """The engine's envelope. A photo of a stream meets a full queue with patience, and a worker that died once."""

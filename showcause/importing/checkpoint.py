@@ -58,6 +58,8 @@ def read_checkpoint(path: Path, sha256: str | None, say: Callable[[str], None]) 
             f"--weights {path} holds {holds}; allowed: a state dict (names and tensors), as it is or under "
             + ", ".join(WRAPPERS)
         )
+    if without := next((key for key, value in found.items() if value.is_meta), ""):
+        raise ImportRefused(f"--weights {path}: {without} is on the device 'meta': it has a shape and no numbers")
     return Checkpoint(path, dict(found), digest, verified)
 
 

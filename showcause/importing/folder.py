@@ -52,6 +52,7 @@ class Plan:
     probability: str = "sigmoid"
     sha256: str | None = None
     float16: bool = False
+    ignore_centring: bool = False
 
 
 def import_model(plan: Plan, model_store: Path, say: Callable[[str], None], force: bool = False) -> Path:
@@ -71,7 +72,7 @@ def import_model(plan: Plan, model_store: Path, say: Callable[[str], None], forc
     check_fit(checkpoint.tensors, plan.network, len(labels), plan.options, plan.weights, plan.labels)
     net = build(plan.network, len(labels), dict(plan.options)).eval()
     state, notes = adapted(checkpoint.tensors, net.state_dict())
-    notes += _centred(state)
+    notes += _centred(state, plan)
     for note in notes:
         say(note)
     net.load_state_dict(state)
@@ -105,12 +106,19 @@ def _check_input(plan: Plan, net: BcosNet) -> None:
         raise ImportRefused(f"--input {size}: network {plan.network} cannot run on it: {reason}") from error
 
 
-def _centred(state: Mapping[str, Tensor]) -> list[str]:
-    if any(bool(value.any()) for key, value in state.items() if key.endswith("running_mean")):
-        return [
-            "warning: running_mean is not zero, so these norms were trained with centring; B-cos norms do not centre"
-        ]
-    return []
+def _centred(state: Mapping[str, Tensor], plan: Plan) -> list[str]:
+    """B-cos norms do not centre: a network that was trained with centring would answer something else here, and no
+    test of ours could tell. Raises ImportRefused, or notes it where that is wanted."""
+    centred = [key for key, value in state.items() if key.endswith("running_mean") and bool(value.any())]
+    if not centred:
+        return []
+    text = f"{len(centred)} running_mean are not zero, such as {centred[0]}: these norms were trained with centring"
+    if not plan.ignore_centring:
+        raise ImportRefused(
+            f"--weights {plan.weights}: {text}, and B-cos norms do not centre, so that the network would predict "
+            "something else; --ignore-centring imports it nevertheless"
+        )
+    return [f"warning: {text}, which is left out here"]
 
 
 def _rounding(net: BcosNet, model: Model) -> str:
@@ -127,7 +135,9 @@ def _rounding(net: BcosNet, model: Model) -> str:
 
 def _settings(plan: Plan, classes: int, weights_sha256: str) -> str:
     """model.toml."""
-    described = f"{plan.network} with {classes} classes, imported from {plan.weights.name}"
+    described = (
+        f"{plan.network} with {classes} classes, imported from {plan.weights.name.encode(errors='replace').decode()}"
+    )
     return model_toml(
         {
             "name": plan.name,

@@ -17,7 +17,11 @@ def read_labels(path: Path) -> tuple[tuple[str, ...], list[str]]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        found = _from_json(json.loads(text)) if path.suffix == ".json" else text.rstrip().splitlines()
+        found = (
+            _from_json(json.loads(text, object_pairs_hook=_once))
+            if path.suffix == ".json"
+            else text.rstrip().splitlines()
+        )
     except ValueError as error:  # of which JSON's and Unicode's are kinds
         raise ImportRefused(f"--labels {path}: {error}; allowed: {ALLOWED}") from error
     labels = [label.strip() for label in found]
@@ -36,6 +40,13 @@ def read_labels(path: Path) -> tuple[tuple[str, ...], list[str]]:
             seen.add(labels[index])
             notes.append(f"class {index} has the label {label!r}, too: it becomes {labels[index]!r}")
     return tuple(labels), notes
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a key stands twice")
+    return table
 
 
 def _from_json(value: object) -> list[str]:

@@ -93,13 +93,19 @@ def test_ranges_are_those_of_the_comments():
     assert said("request.Rectangle", "x_min") == (None, None, None)
 
 
-def test_every_route_parameter_and_status_is_told(shipped):
+def test_every_route_parameter_and_status_is_told():
     routes = {route.path.replace(":name}", "}") for route in make_app(None).routes if isinstance(route, Route)}
     assert set(API["paths"]) == routes - {"/", "/docs", "/openapi.json"}
     told = API["paths"]["/v1/models/{model}:explain"]["post"]
     query = [one["name"] for one in told["parameters"] if one["in"] == "query"]
     assert query == list(parameters(service_pb2.ExplainRequest.DESCRIPTOR))
-    assert set(told["responses"]) == {str(status) for status in HTTP_STATUS.values()} | {"200", "406", "415"}
+    assert set(told["responses"]) == {str(status) for status in HTTP_STATUS.values()} | {
+        "200",
+        "405",
+        "406",
+        "413",
+        "415",
+    }
 
 
 def test_every_field_is_described():

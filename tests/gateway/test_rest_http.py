@@ -157,7 +157,7 @@ PHOTO_PART = ("photo", ("cat.jpg", PHOTO))
 )
 def test_forms_that_are_wrong(client, engine, files, data, field):
     ask = {"files": files, "data": data} if files else {"files": {name: (None, text) for name, text in data.items()}}
-    refused(client.post(f"{URL}:explain", **ask), 400, field)
+    refused(client.post(f"{URL}:explain", **ask), 413 if field == "input.image" else 400, field)
     assert not engine.calls
 
 
@@ -184,7 +184,41 @@ def test_forms_that_are_wrong(client, engine, files, data, field):
     ],
 )
 def test_bytes_that_are_no_form(client, kind, body):
-    assert client.post(f"{URL}:explain", content=body, headers={"content-type": kind}).status_code == 400
+    response = client.post(f"{URL}:explain", content=body, headers={"content-type": kind})
+    refused(response, 400, "body" if response.json()["field"] == "body" else "photo")
+
+
+def test_an_encoded_body_is_refused(client):
+    headers = RAW | {"content-encoding": "gzip"}
+    refused(client.post(f"{URL}:explain", content=b"x", headers=headers), 415, "content-encoding")
+
+
+def test_an_upload_that_does_not_come_to_its_end_has_a_limit(shipped, engine):
+    service = Service([read_manifest(shipped)], engine, Metrics(), timeout_seconds=0.3)
+
+    async def stuck():
+        yield b"a part of a photo"
+        await asyncio.sleep(60)
+
+    async def run():
+        transport = httpx.ASGITransport(make_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(f"{URL}:explain", content=stuck(), headers=RAW)
+
+    refused_in_time = asyncio.run(asyncio.wait_for(run(), 20))
+    assert refused_in_time.status_code == 504
+    assert service.in_flight == 0
+
+
+def test_what_is_refused_is_counted(shipped, engine):
+    service = Service([read_manifest(shipped)], engine, Metrics())
+    client = Web(make_app(service))
+    for body, kind in ((b"{", "application/json"), (b"x", "text/plain")):
+        client.post(f"{URL}:explain", content=body, headers={"content-type": kind})
+    client.post(f"{URL}:explain", content=PHOTO, headers=RAW)
+    for code, times in (("INVALID_ARGUMENT", 2), ("OK", 1)):
+        labels = {"model": "animals-bcos" if code == "OK" else "", "operation": "explain", "code": code}
+        assert service.metrics.registry.get_sample_value("showcause_requests_total", labels) == times
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor as F
 
 from showcause.errors import InvalidArgument
-from showcause.gateway.rest_json import READERS, read_json
-from showcause.v1 import service_pb2
+from showcause.gateway.rest_json import READERS, read_json, scalar
+from showcause.v1 import input_pb2, method_pb2, service_pb2
 
 MOST_BYTES = 100_000
 WHOLE = (0, 1, -1, 7, (1 << 31) - 1, -(1 << 31))
@@ -77,7 +77,7 @@ WRONG = {
     "null": ("body", "not an object"),
     '"text"': ("body", "not an object"),
     "[" * 10_000 + "]" * 10_000: ("body", "recursion"),
-    '{"output": ' * 10_000 + "1" + "}" * 10_000: ("body", "recursion"),
+    '{"output": ' * 8_000 + "1" + "}" * 8_000: ("body", "recursion"),
     '{"output": ' * 100 + "1" + "}" * 100: ("output.output", "no such field"),
     '{"targets": [' + "[" * 900 + "]" * 900 + "]}": ("targets[0]", "not an object"),
     '{"model": "a", "model": "b"}': ("body", "twice"),
@@ -150,8 +150,20 @@ def test_a_photo_of_megabytes_counts_apart():
     image = base64.b64encode(bytes(3_000_000)).decode()
     assert len(read({"input": {"image": image}}).input.image) == 3_000_000
     assert len(read({"input": {"tensor": {"data": image}}}).input.tensor.data) == 3_000_000
+    escaped = json.dumps({"input": {"image": image}}).replace("AAAA", "A\\/A\\n", 1000).encode()
+    assert len(read(escaped).input.image) > 2_990_000, "escapes and line breaks count as the photo"
     with pytest.raises(InvalidArgument, match="photo not counted"):
-        read({"model": image})
+        read({"input": {"image": image}, "targets": [{}] * 100_000})
+
+
+@pytest.mark.parametrize("text", ["1" * 1_000_000 + "!", "." * 1_000_000 + "!", "1e" * 500_000 + "!", "A" * 1_000_001])
+@pytest.mark.parametrize("name", ["DOUBLE", "INT32", "BYTES", "ENUM"])
+def test_long_texts_are_refused_at_once(text, name):
+    """No pattern goes over a text again and again: that would take hours."""
+    messages = (service_pb2.ExplainRequest, method_pb2.LinearMap, input_pb2.Input, input_pb2.Tensor)
+    fields = [field for message in messages for field in message.DESCRIPTOR.fields]
+    with pytest.raises(InvalidArgument):
+        scalar(next(field for field in fields if field.type == getattr(F, f"TYPE_{name}")), text, "x")
 
 
 def test_every_type_of_field_in_a_request_is_read():

@@ -77,10 +77,16 @@ def test_the_shipped_model_passes_the_self_test(model):
     assert len(list(self_test(model))) == 5
 
 
-def test_norms_that_were_trained_with_centring_are_warned_of(run, net, tmp_path):
+def test_norms_that_were_trained_with_centring_are_refused(run, net, tmp_path, store):
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     state["bn1.running_mean"] += 1
-    assert "warning: running_mean is not zero" in run(saved(state, tmp_path), *SMALL)[1]
+    code, output = run(saved(state, tmp_path), *SMALL)
+    assert code == 1
+    assert "running_mean are not zero, such as bn1.running_mean" in output
+    assert not list(store.glob("*"))
+    code, output = run(saved(state, tmp_path), *SMALL, "--ignore-centring")
+    assert code == 0
+    assert "warning: 1 running_mean are not zero" in output
 
 
 def test_existing_names(run, store, good):
