@@ -98,10 +98,13 @@ class _Stream:
         stop = asyncio.ensure_future(self.service.draining.wait())
         try:
             await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
+            if self.service.draining.is_set():
                 await asyncio.wait({following}, timeout=LAST_LOOK_SECONDS)
-            self.ended = following.done() and following.result() is None
-            return following.result() if following.done() else None
+                self.ended = following.done() and following.result() is None
+                return None  # what comes now is not accepted any more
+            data = following.result()
+            self.ended = data is None
+            return data
         finally:
             following.cancel()
             stop.cancel()

@@ -160,7 +160,8 @@ def test_command_line(service, photo, tmp_path, capsys):
     assert (tmp_path / "out" / "cat.cat-linear_map.overlay.png").exists()
 
     assert cli.main(["explain", str(path), str(broken), *flags, "--json"]) == 1
-    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    lines = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    first, second = sorted(lines, key=lambda line: line["name"], reverse=True)  # they come as they are ready
     assert first["explanations"][0]["residual"]["relative_residual"] < 1e-4
     assert second["photo"] == str(broken)
     assert "cannot be decoded" in second["error"]
