@@ -154,7 +154,10 @@ def explained(net: BcosPlain, pictures: Tensor, labels: Tensor) -> tuple[Tensor,
 
 
 def alignment(net: BcosPlain, split: Split, count: int = 1000) -> float:
-    """Mean cosine between x and W(x) of the right class over the first ``count`` pictures: what B is meant to raise."""
+    """Mean cosine between x and W(x) of the right class over the first ``count`` pictures.
+
+    It rises with B in untrained networks, too: alone it says nothing about training.
+    """
     cosines = []
     for pictures, labels in zip(split[0][:count].split(50), split[1][:count].split(50), strict=True):
         weights, x = explained(net, pictures, labels)
