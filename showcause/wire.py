@@ -122,7 +122,7 @@ def read_event(message: service_pb2.ExplainStreamResponse) -> r.Streamed | None:
             return r.Streamed(message.id, read_reply(message.response))
         case "error":
             sent = message.error
-            reason = next((name for name, number in REASONS.items() if number == sent.reason), "UNKNOWN")
+            reason = name_of(REASONS, sent.reason) or "UNKNOWN"
             return r.Streamed(
                 message.id,
                 error=restored(

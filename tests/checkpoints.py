@@ -4,10 +4,7 @@ from pathlib import Path
 
 import torch
 
-from showcause.layers.bcos import UncentredNorm2d, add_inverse
 from showcause.manifest import sha256_of
-from showcause.nets import build
-from showcause.nets.bcos import BcosNet
 
 # Options that narrow the official networks and leave their depth as it is.
 NARROW = {
@@ -19,18 +16,6 @@ NARROW = {
     "bcos_densenet121": {"width": 8, "growth": 4},
     "bcos_vgg11": {"stages": [[8], [8], [12, 12], [16, 16], [16, 16]], "hidden": [16, 12]},
 }
-
-
-def calibrated(network: str, classes: int, side: int = 64, **options: object) -> BcosNet:
-    """A network with random filters whose norms have seen pictures: without them the signal would vanish."""
-    torch.manual_seed(0)
-    net = build(network, classes, options)
-    for module in net.modules():
-        if isinstance(module, UncentredNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        net.train()(add_inverse(torch.rand(8, 3, side, side)))
-    return net.eval().requires_grad_(False)
 
 
 def saved(content: object, folder: Path, name: str = "net", **options: object) -> Path:

@@ -11,16 +11,22 @@ from showcause.nets import build
 from showcause.nets.bcos import BcosNet
 
 
-def calibrated(network: str, classes: int, size: int, **options: object) -> BcosNet:
+def calibrated(network: str, classes: int, size: int = 64, **options: object) -> BcosNet:
     """Random filters, and norms that keep the signal alive: without them a random B-cos network answers zeros."""
     torch.manual_seed(0)
     net = build(network, classes, options)
+    return calibrate(net, size)
+
+
+@torch.no_grad()
+def calibrate(net: BcosNet, size: int) -> BcosNet:
+    """Its norms have seen pictures, and keep what they saw."""
     for module in net.modules():
         if isinstance(module, UncentredNorm2d):
             module.momentum = 1.0
-    with torch.no_grad():
-        net.train()(add_inverse(torch.rand(8, 3, size, size)))
-    return net.eval()
+    dtype = next(net.parameters()).dtype
+    net.train()(add_inverse(torch.rand(8, 3, size, size).to(dtype)))
+    return net.eval().requires_grad_(False)
 
 
 def write_model(folder: Path, network: str = "bcos_resnet18", size: int = 64, **options: object) -> Path:

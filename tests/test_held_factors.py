@@ -14,6 +14,7 @@ from showcause.methods.targets import score
 from showcause.nets import NETS, build
 from showcause.nets.base import layer_shapes, reading
 from showcause.reply import ClassTarget, Difference, Neuron
+from tests.small_models import calibrate
 
 NARROW = {"blocks": (1, 1, 1, 1), "width": 8}
 SMALL = {
@@ -37,11 +38,7 @@ def net(request):
     torch.manual_seed(0)
     net = build(request.param, 5, SMALL[request.param]).double()
     net.side = SIDE.get(request.param, 32)
-    for module in net.modules():
-        if isinstance(module, bcos.UncentredNorm2d):
-            module.momentum = 1.0
-    net.train()(bcos.add_inverse(torch.rand(8, 3, net.side, net.side).double()))  # calibrates the norms
-    return net.eval().requires_grad_(False)
+    return calibrate(net, net.side)
 
 
 def freeze_factors(net, x, monkeypatch) -> None:

@@ -10,7 +10,6 @@ Nothing is tuned and no epoch is chosen: the test split is measured after every 
 import argparse
 import json
 import math
-import os
 import platform
 import shutil
 import time
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 from showcause.layers.bcos import scale_by_cosine, unit_rows
 from showcause.methods.linear_map import color_picture, linear_map
 from showcause.nets.bcos_plain import BcosPlain, cifar9
+from showcause.train.checkpoint import keep, resume
 from showcause.train.cifar10 import CLASSES, DIGESTS, PACKAGE, Split, augmented, fetch, network_input, read, rgb
 
 # Test accuracy in percent after 100 epochs as we remember the paper's Table 1; we could not check it.
@@ -98,15 +98,9 @@ def train(
     steps = len(pictures) // batch  # what does not fill a batch is left for another epoch's order
     net = new_network(b, seed).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), fused=True)
-    checkpoint, log = out / f"b{b:g}.pt", []
+    checkpoint = out / f"b{b:g}.pt"
     settings = f"B {b:g}, {epochs} epochs, batch {batch}, seed {seed}, bfloat16 {bfloat16}, {len(pictures)} pictures"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        if saved["settings"] != settings:
-            raise ValueError(f"{checkpoint} was made with {saved['settings']}, and not with {settings}")
-        net.load_state_dict(saved["net"])
-        optimizer.load_state_dict(saved["optimizer"])
-        log = saved["log"]
+    if log := resume(checkpoint, settings, net, optimizer).get("log", []):
         say(f"B {b:g}: {len(log)} of {epochs} epochs were done before")
     fast = torch.compile(training_logits, dynamic=False) if compiled else training_logits
 
@@ -137,10 +131,7 @@ def train(
                     f"{left / 60:.0f} min left for this B")  # fmt: skip
         right = accuracy(logits_of, test, device, batch)
         log.append({"loss": total / steps, "accuracy": right, "seconds": time.monotonic() - epoch_began})
-        out.mkdir(parents=True, exist_ok=True)
-        state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "log": log, "settings": settings}
-        torch.save(state, checkpoint.with_suffix(".new"))
-        os.replace(checkpoint.with_suffix(".new"), checkpoint)  # an interruption leaves the old one or the new one
+        keep(checkpoint, settings, net, optimizer, log=log)
         say(f"B {b:g}, epoch {epoch + 1} of {epochs}: loss {total / steps:.4f}, test accuracy {right:.4f}, "
             f"{log[-1]['seconds']:.0f} s")  # fmt: skip
     return net, log

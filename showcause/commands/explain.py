@@ -33,8 +33,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="JPEG, PNG, WebP, GIF, BMP or TIFF of up to 32 MiB, or a folder of them (with those below it)",
     )
     parser.add_argument("--model", default="", help="default: the only one served")
-    parser.add_argument("--target", action="append", help="class label or index; may be repeated (the strongest class)")
-    parser.add_argument("--versus", metavar="CLASS", help="explain why the target, and not this class")
+    parser.add_argument(
+        "--target", action="append", type=_class, help="class label or index; may be repeated (the strongest class)"
+    )
+    parser.add_argument("--versus", type=_class, metavar="CLASS", help="explain why the target, and not this class")
     parser.add_argument("--top-k", type=int, metavar="K", help="explain the K strongest classes")
     parser.add_argument(
         "--neuron", action="append", type=_neuron, metavar="LAYER[:CHANNEL][@ROW,COLUMN]",
@@ -141,12 +143,15 @@ def _neuron(text: str) -> Neuron:
 
 
 def _targets(options: argparse.Namespace) -> list[int | str | Neuron | Difference]:
-    classes: list[int | str] = [int(text) if text.isdecimal() else text for text in options.target or ()]
-    versus = options.versus and (int(options.versus) if options.versus.isdecimal() else options.versus)
-    neurons = options.neuron or []
+    classes, neurons = options.target or [], options.neuron or []
     if options.versus is None:
         return [*classes, *neurons]
-    return [*(Difference(target, versus) for target in classes or (None,)), *neurons]
+    return [*(Difference(target, options.versus) for target in classes or (None,)), *neurons]
+
+
+def _class(text: str) -> int | str:
+    """Digits are an index, all else is a label."""
+    return int(text) if text.isdecimal() else text
 
 
 def _keep(done: Streamed, name: str, photo: Path, out: Path, journal: Journal) -> dict[str, object]:

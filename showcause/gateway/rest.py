@@ -29,8 +29,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from showcause.errors import DeadlineExceeded, NotFound, ResourceExhausted, ShowcauseError, Unavailable, internal
 from showcause.gateway import rest_docs
-from showcause.gateway.rest_input import Refused, read_request
-from showcause.gateway.rest_output import JSON_TYPE, PNG_TYPE, WRITERS, accepted, as_json
+from showcause.gateway.rest_input import JSON_TYPE, Refused, read_request
+from showcause.gateway.rest_output import PNG_TYPE, WRITERS, accepted, as_json
 from showcause.gateway.rest_query import read_query
 from showcause.gateway.service import REQUESTS, Caller, Service
 from showcause.v1 import explanation_pb2, service_pb2

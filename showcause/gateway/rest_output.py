@@ -11,11 +11,11 @@ from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response
 
-from showcause.gateway.rest_input import Refused
+from showcause.gateway.rest_input import JSON_TYPE, Refused
 from showcause.v1 import service_pb2
 from showcause.wire import DTYPES, read_map
 
-JSON_TYPE, PNG_TYPE, NPZ_TYPE = "application/json", "image/png", "application/x-npz"
+PNG_TYPE, NPZ_TYPE = "image/png", "application/x-npz"
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 

@@ -79,11 +79,15 @@ class Service:
 
     async def answer(self, operation: str, sent: bytes | Request, caller: Caller) -> bytes:
         """``explain`` or ``predict``: a request, serialised or not -> a serialised response; raises ShowcauseError."""
-        with self.metrics.watch(operation) as seen:
-            return await self.answer_seen(operation, sent, caller, seen)
+        self.in_flight += 1
+        try:
+            with self.metrics.watch(operation) as seen:
+                return await self.answer_seen(operation, sent, caller, seen)
+        finally:
+            self.in_flight -= 1
 
     async def answer_seen(self, operation: str, sent: bytes | Request, caller: Caller, seen: Seen) -> bytes:
-        """The same for who watches the request already, from before it was read until after its reply is written."""
+        """The same for who counts the request already, from before it was read until its reply is sent."""
         began = time.perf_counter()
         data = sent if isinstance(sent, bytes) else sent.SerializeToString()
         seen.request_bytes = len(data)
@@ -93,7 +97,6 @@ class Service:
         manifest = self.manifest(request.model, request.version)
         seen.model = manifest.name
         self._check_bytes(request, len(data))
-        self.in_flight += 1
         try:
             response = unseal(await self._ask(manifest.name, operation, data, caller))
         except ShowcauseError:
@@ -101,8 +104,6 @@ class Service:
         except Exception:
             log.exception("request %s failed", caller.request_id)
             raise internal(caller.request_id) from None
-        finally:
-            self.in_flight -= 1
         total = model_pb2.Timings(total_seconds=time.perf_counter() - began)
         # The fields of both responses have the same numbers.
         response += service_pb2.PredictResponse(timings=total, request_id=caller.request_id).SerializeToString()

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from showcause.layers.bcos import BcosConv2d
+from showcause.layers.bcos import BcosConv2d, UncentredNorm2d
 from showcause.nets.bcos import BcosNet, Style
 
 
@@ -14,7 +14,8 @@ class BcosVgg(BcosNet):
 
     stages: output channels of each convolution, stage by stage. hidden: channels of the head's inner convolutions, of
     which the first is 7x7; none means that the head is one 1x1 convolution. pool_last: whether pooling also follows the
-    last stage. relu: whether ReLU follows every norm, as in networks that were B-cosified.
+    last stage. relu: whether ReLU follows every norm (every convolution where there is none), as in networks that were
+    B-cosified.
     ``features.N`` counts convolutions, norms and poolings as the official VGG does.
     """
 
@@ -41,7 +42,8 @@ class BcosVgg(BcosNet):
                 channels = out
             if pool_last or index + 1 < len(stages):
                 layers.append(nn.AvgPool2d(2))
-        self.features, self.relu, self.norm = nn.ModuleList(layers), relu, style.norm
+        self.features = nn.ModuleList(layers)
+        self.before_relu = (UncentredNorm2d if style.norm else BcosConv2d) if relu else ()
         head: list[nn.Module] = []
         for index, out in enumerate((*hidden, classes)):
             kernel, padding = (7, 3) if hidden and not index else (1, 0)
@@ -52,8 +54,7 @@ class BcosVgg(BcosNet):
     def scores(self, x: Tensor, hold: bool) -> Tensor:
         for layer in self.features:
             x = layer(x, hold) if isinstance(layer, BcosConv2d) else layer(x)
-            # after the norm, or after the convolution where there is none
-            if self.relu and not isinstance(layer, nn.AvgPool2d) and isinstance(layer, BcosConv2d) != self.norm:
+            if isinstance(layer, self.before_relu):
                 x = F.relu(x)
         for layer in self.classifier:
             x = layer(x, hold)

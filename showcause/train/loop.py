@@ -1,7 +1,6 @@
 """One training loop: seeded, with progress, resumable after every epoch, in bfloat16."""
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from showcause.layers.bcos import BcosConv2d, add_inverse
 from showcause.nets.bcos import BcosNet
 from showcause.train.animals import Picture, Views, jittered
+from showcause.train.checkpoint import keep, resume
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,9 @@ def fit(
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     fast = torch.compile(net, dynamic=False) if compiled else net
-    checkpoint, first = out / "checkpoint.pt", 0
+    checkpoint = out / "checkpoint.pt"
     settings = f"{phases}, rates {base_rates}, batch {batch}, seed {seed}, {len(pictures)} pictures"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        if saved["settings"] != settings:
-            raise ValueError(f"{checkpoint} was made with {saved['settings']}, and not with {settings}")
-        net.load_state_dict(saved["net"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first = saved["epoch"]
+    if first := resume(checkpoint, settings, net, optimizer).get("epoch", 0):
         say(f"resuming after epoch {first} from {checkpoint}")
     for epoch in range(first, len(plan)):
         phase, began, total, seen = plan[epoch], time.monotonic(), 0.0, 0
@@ -104,10 +98,7 @@ def fit(
                     f"  epoch {epoch + 1}/{len(plan)} at {phase.size} px, {seen} of {len(pictures)}, "
                     f"loss {total / seen:.3f}, {rate:.0f} pictures/s"
                 )
-        out.mkdir(parents=True, exist_ok=True)
-        state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
-        torch.save(state | {"settings": settings}, out / "checkpoint.new")
-        os.replace(out / "checkpoint.new", checkpoint)  # an interruption leaves the old one or the new one
+        keep(checkpoint, settings, net, optimizer, epoch=epoch + 1)
         say(
             f"epoch {epoch + 1}/{len(plan)}: loss {total / seen:.3f}, {measure(net, phase.size)}, "
             f"{time.monotonic() - began:.0f} s"

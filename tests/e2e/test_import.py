@@ -9,7 +9,8 @@ import torch
 from showcause import Client, cli
 from showcause.image import decode, frame_of, to_input
 from showcause.manifest import read_manifest
-from tests.checkpoints import NARROW, as_options, calibrated, labels_file, saved
+from tests.checkpoints import NARROW, as_options, labels_file, saved
+from tests.small_models import calibrated
 
 
 def wanted_logits(net, folder, photo):

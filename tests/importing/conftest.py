@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from showcause import cli
-from tests.checkpoints import calibrated, labels_file, saved
+from tests.checkpoints import labels_file, saved
+from tests.small_models import calibrated
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from showcause.importing import checkpoint
 from showcause.importing.selftest import self_test
 from showcause.manifest import read_manifest
-from tests.checkpoints import NARROW, as_options, calibrated, saved
+from tests.checkpoints import NARROW, as_options, saved
 from tests.importing.outcome import SMALL, assert_same_network
+from tests.small_models import calibrated
 
 
 @pytest.mark.parametrize("network", NARROW)

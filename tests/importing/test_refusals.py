@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from showcause.manifest import sha256_of
 from showcause.nets import build
 from showcause.nets.bcos import BcosNet
-from tests.checkpoints import calibrated, labels_file, saved
+from tests.checkpoints import labels_file, saved
 from tests.importing.outcome import SMALL, refused
+from tests.small_models import calibrated
 
 
 def test_digests(run, store, good, tmp_path):
