@@ -1,0 +1,215 @@
+"""The interpretable convolution layer (Zhang, Wu, Zhu: CVPR 2018): each filter learns to find one part of one category.
+
+A filter's feature map x (n, n) after ReLU is held against templates T_mu, one for each place mu that the part could be
+in, with a peak at mu that falls off with the L1 distance, and against T^-, for pictures without the part:
+
+    T_mu = tau * max(1 - beta * |[i, j] - mu|_1 / n, -1),    T^- = -tau,    tau = 0.5 / n^2,    beta = 4    (section 3)
+
+In the forward pass the map is multiplied by the template at its own part's place, which removes what lies elsewhere:
+``masked``. In training a loss asks that the filter's maps be told by their templates. Three settings:
+
+``paper``     the equations: peak of the mask at the argmax, tau included; Loss_f = -MI(X; T) (Eq. 1, 2).
+``released``  what the authors' MATLAB does: mask without tau, peak at the rounded centre of mass, a slope for each
+              filter that is learned between 1.5 and 3, and their own gradient, ``released_gradient``.
+``match``     ours: the paper's mask without tau, and ``match_loss``, a logistic loss on the template match. It trains
+              where the other two do not (docs/parts.md has the comparison).
+
+Shapes: x is (N, K, n, n), N pictures and K filters. Indices of places are (row, column), from 0; template index is
+row * n + column; the negative template comes last.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BETA = 4.0
+Setting = Literal["paper", "released", "match"]
+SETTINGS: tuple[Setting, ...] = ("paper", "released", "match")
+SLOPES = (1.5, 3.0)  # of the released code, in its coordinates -1..1; it starts at 2
+MOMENTUM = 0.9  # of the running mean that decides a filter's category
+NO_CATEGORY = -1
+
+
+def tau(n: int) -> float:
+    """The templates' scale: 0.5 / n^2."""
+    return 0.5 / n**2
+
+
+def templates(n: int, beta: float = BETA) -> Tensor:
+    """All templates as rows, tau included: (n^2 + 1, n^2)."""
+    place = torch.arange(n, dtype=torch.get_default_dtype())
+    grid = torch.cartesian_prod(place, place)
+    distance = torch.cdist(grid, grid, p=1)
+    positive = tau(n) * (1 - beta * distance / n).clamp_min(-1)
+    return torch.cat([positive, torch.full((1, n * n), -tau(n))])
+
+
+def strongest_places(x: Tensor) -> Tensor:
+    """Where each map is strongest: (N, K, 2)."""
+    n = x.shape[-1]
+    best = x.flatten(2).argmax(2)
+    return torch.stack([best // n, best % n], -1)
+
+
+def centers_of_mass(x: Tensor) -> Tensor:
+    """The rounded centre of mass of each map, the middle for an empty one: (N, K, 2)."""
+    n = x.shape[-1]
+    place = torch.arange(n, dtype=x.dtype, device=x.device)
+    mass = x.sum((2, 3))
+    rows, columns = (x.sum(3) * place).sum(2), (x.sum(2) * place).sum(2)
+    center = torch.stack([rows, columns], -1) / mass.clamp_min(torch.finfo(x.dtype).tiny)[..., None]
+    return torch.where(mass[..., None] > 0, center, (n - 1) / 2).round().long()
+
+
+def mask(places: Tensor, n: int, slope: Tensor | float = BETA) -> Tensor:
+    """max(1 - slope * |[i, j] - place|_1 / n, -1), the templates with a peak of 1: (N, K, n, n).
+
+    slope: one number, or one for each filter (K,).
+    """
+    grid = torch.arange(n, device=places.device, dtype=torch.get_default_dtype())
+    far = (grid - places[..., None]).abs()  # [N,K,2,n]
+    per_step = slope[:, None, None] / n if isinstance(slope, Tensor) else slope / n
+    return (1 - per_step * (far[:, :, 0, :, None] + far[:, :, 1, None, :])).clamp_min(-1)
+
+
+class InterpretableConv2d(nn.Module):
+    """Convolution, ReLU and mask: (N, channels, n, n) -> (N, filters, n, n), each map masked around its own part.
+
+    With ``masked=False`` it is an ordinary convolution with ReLU: the layer of the ordinary twin.
+    category: (filters,) the class that each filter has learned, ``NO_CATEGORY`` before training.
+    seen: (filters, classes) running mean of the filter's activation on each class, which decides the category.
+    """
+
+    def __init__(
+        self, channels: int, filters: int, classes: int, kernel: int = 3, setting: Setting = "match", masked: bool = True
+    ):
+        super().__init__()
+        if setting not in SETTINGS:
+            raise ValueError(f"setting is {setting!r}; allowed: {', '.join(SETTINGS)}")
+        self.setting, self.masked = setting, masked
+        self.conv = nn.Conv2d(channels, filters, kernel, padding=kernel // 2)
+        self.slope = nn.Parameter(torch.full((filters,), 2.0)) if masked and setting == "released" else None
+        if masked:
+            self.register_buffer("category", torch.full((filters,), NO_CATEGORY))
+            self.register_buffer("seen", torch.zeros(filters, classes), persistent=False)
+        self.category: Tensor
+        self.seen: Tensor
+
+    def detect(self, x: Tensor) -> Tensor:
+        """The feature maps before the mask."""
+        return F.relu(self.conv(x))
+
+    def focus(self, x: Tensor) -> Tensor:
+        """The mask applied to feature maps; gradients pass where it is above 0, the choice of the place held fixed."""
+        if not self.masked:
+            return x
+        n = x.shape[-1]
+        if x.shape[-2] != n:
+            raise ValueError(f"an interpretable layer's grid must be square: {n} x {x.shape[-2]}")
+        if self.setting == "released" and self.slope is not None:
+            slope = self.slope.clamp(*SLOPES) * 2 * n / (n - 1)  # from steps of 2 / (n - 1) to the paper's units
+            return F.relu(x * mask(centers_of_mass(x.detach()), n, slope))
+        scale = tau(n) if self.setting == "paper" else 1.0
+        return F.relu(x * (scale * mask(strongest_places(x.detach()), n)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.focus(self.detect(x))
+
+    @torch.no_grad()
+    def assign(self, x: Tensor, labels: Tensor) -> None:
+        """Learns on line which category each filter stands for: that of the highest running mean (0.9 / 0.1).
+
+        x: feature maps (N, K, n, n). labels: (N,) class indices; pictures with a negative label count for none.
+        """
+        mean = category_means(x, labels, self.seen.shape[1])
+        here = torch.bincount(labels[labels >= 0], minlength=self.seen.shape[1]) > 0
+        known = self.seen.abs().sum(0) > 0
+        self.seen[:, here & ~known] = mean[:, here & ~known]
+        both = here & known
+        self.seen[:, both] = MOMENTUM * self.seen[:, both] + (1 - MOMENTUM) * mean[:, both]
+        self.category = self.seen.argmax(1)
+
+
+def category_means(x: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean over each class's pictures of the activation summed over the map: (K, classes); 0 for absent classes.
+
+    Its argmax is the category of a filter (section 3: 'the category whose images activate it most').
+    """
+    member = F.one_hot(labels.clamp_min(0), classes).to(x.dtype) * (labels >= 0)[:, None]
+    return (x.sum((2, 3)).T @ member) / member.sum(0).clamp_min(1)
+
+
+def log_likelihoods(x: Tensor, hold_partition: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(x|T) (N, K, n^2 + 1), log p(x) (N, K) and log Z_T (K, n^2 + 1), after Eq. 2, by log-sum-exp throughout.
+
+    p(x|T) = exp(tr(x T)) / Z_T, Z_T the sum over the batch. hold_partition: whether Z_T is a constant for autograd, as
+    in the paper's Eq. 4.
+    """
+    n = x.shape[-1]
+    match = x.flatten(2) @ templates(n).to(x).T
+    log_z = match.logsumexp(0)
+    given = match - (log_z.detach() if hold_partition else log_z)
+    # p(T) = alpha / n^2 for each place and 1 - alpha for none, alpha = n^2 / (1 + n^2): all are 1 / (1 + n^2).
+    return given, given.logsumexp(2) - math.log(n * n + 1), log_z
+
+
+def mutual_information_loss(x: Tensor, hold_partition: bool = True) -> Tensor:
+    """Loss_f = -MI(X; T) of every filter over the batch (Eq. 1): (K,).
+
+    MI = sum_T p(T) sum_x p(x|T) log(p(x|T) / p(x)). The gradient that the paper prints (Eq. 4) is that of +MI; this is
+    the one that lowers the loss.
+    """
+    given, marginal, _ = log_likelihoods(x, hold_partition)
+    information = (given.exp() * (given - marginal[..., None])).sum((0, 2)) / given.shape[2]
+    return -information
+
+
+def one_template_gradient(x: Tensor, is_target: Tensor) -> Tensor:
+    """Eq. 4, second line, with the sign that lowers the loss: only the template T^ that each map should fit counts.
+
+    is_target: (N, K) whether the picture is of the filter's category; T^ is the strongest place's template there, and
+    T^- elsewhere. Returns (N, K, n, n).
+    """
+    n = x.shape[-1]
+    given, marginal, _ = log_likelihoods(x)
+    places = strongest_places(x)
+    chosen = torch.where(is_target, places[..., 0] * n + places[..., 1], n * n)
+    fit = given.gather(2, chosen[..., None])[..., 0]
+    weight = fit.exp() * (fit - marginal) / (n * n + 1)
+    return -weight[..., None, None] * templates(n).to(x)[chosen].unflatten(2, (n, n))
+
+
+def released_gradient(x: Tensor, is_target: Tensor, slope: Tensor | float) -> Tensor:
+    """The gradient that the authors' MATLAB adds to a layer's: (N, K, n, n), before their factor 1e-5 * 0.1 / epoch.
+
+    With s = mean(x * mask) where the picture is of the filter's category and s = -mean(x) elsewhere, the strength is
+    exp(s / 0.5) * (s - 0.5 * log mean exp(s / 0.5) + 0.5), over its mean in the batch; the direction is -mask, and +1.
+    """
+    n = x.shape[-1]
+    shape = mask(centers_of_mass(x), n, slope)
+    total = x.new_zeros(x.shape)
+    for member, direction in ((is_target, shape), (~is_target, -torch.ones_like(shape))):
+        count = member.sum(0).clamp_min(1)
+        s = (x * direction).mean((2, 3)).masked_fill(~member, -math.inf)
+        log_z = (s / 0.5).logsumexp(0) - count.log()
+        strength = ((s / 0.5 - log_z).exp() * (s - 0.5 * log_z + 0.5)).masked_fill(~member, 0)
+        strength = strength / (strength.sum(0) / count).clamp_min(1e-12)
+        total = total - strength[..., None, None] * direction
+    return total
+
+
+def match_loss(x: Tensor, is_target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Ours: a logistic loss on how well each map matches its best template; a scalar, mean over filters.
+
+    The match of a map is the mean of x times the best template's mask (1 at the part, down to -1 away from it) times
+    n^2 / n: activation at one place speaks for the part, activation elsewhere against it. On pictures of the filter's
+    category it should be high, on others low.
+    is_target: (N, K). weight: (N, K) of each term, 1 unless given.
+    """
+    n = x.shape[-1]
+    match = (x * mask(strongest_places(x.detach()), n)).sum((2, 3)) / n
+    terms = F.softplus(torch.where(is_target, -match, match))
+    return terms.mean() if weight is None else (terms * weight).sum() / weight.sum()
