@@ -5,7 +5,6 @@ ratio within a round, with the middle half of the rounds beside it. Absolute tim
 """
 
 import argparse
-import io
 import json
 import os
 import platform
@@ -14,19 +13,16 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
 import networks
-import skimage.data
 import torch
-from PIL import Image
-from rich.console import Console
-from rich.progress import track
+from filter_parts_cost import filter_parts_cost
 from rich.table import Table
+from turns import Times, console, jpeg, ratio, take_turns
 
 from showcause import Client, __version__
 from showcause.client.calls import explain_request, predict_request
@@ -40,27 +36,7 @@ from showcause.worker import Call, explain
 
 RESULTS = Path(__file__).parent / "results"
 SIDE, BATCH = 224, 8
-Times = dict[str, list[float]]  # seconds, by contestant, one entry a round
-console = Console()
-
-
-def take_turns(contestants: dict[str, Callable[[], object]], rounds: int, title: str) -> Times:
-    """Each contestant once a round, after one unmeasured round."""
-    times: Times = {name: [] for name in contestants}
-    for number in track(range(rounds + 1), description=title, console=console):
-        for name, run in contestants.items():
-            began = time.perf_counter()
-            run()
-            if number:
-                times[name].append(time.perf_counter() - began)
-    return times
-
-
-def ratio(times: Times, one: str, other: str, each: float = 1.0) -> dict[str, float]:
-    """How many times as long ``one`` takes as ``other``, times ``each``: median and quartiles over the rounds."""
-    ratios = [each * a / b for a, b in zip(times[one], times[other], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"median": middle, "low": low, "high": high}
+SHIPPED, WITH_PARTS = "animals-bcos", top_level("model_store") / "animals-parts"
 
 
 def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Times]:
@@ -118,15 +94,16 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
 
 def served(rounds: int, requests: int) -> tuple[list[tuple[str, dict[str, float]]], Times, dict[str, float]]:
     """The shipped model from JPEG bytes: ``worker.explain`` in this process, and the service with 1 and 8 callers."""
-    buffer = io.BytesIO()
-    Image.fromarray(skimage.data.chelsea()).save(buffer, "JPEG", quality=92)
-    photo = buffer.getvalue()
-    wishes = {"explain": {"pictures": ["overlay"], "map_dtype": "float16"}, "predict": {}}
+    photo = jpeg()
+    wishes = {
+        "explain": {"model": SHIPPED, "pictures": ["overlay"], "map_dtype": "float16"},
+        "predict": {"model": SHIPPED},
+    }
     messages = {
         "explain": explain_request(photo, **wishes["explain"]).SerializeToString(),
-        "predict": predict_request(photo).SerializeToString(),
+        "predict": predict_request(photo, **wishes["predict"]).SerializeToString(),
     }
-    model = load(top_level("model_store") / "animals-bcos")
+    model = load(top_level("model_store") / SHIPPED)
     process, address = start_service()
     try:
         clients = [Client(address) for _ in range(BATCH)]
@@ -208,6 +185,10 @@ def main() -> None:
     options = parser.parse_args()
 
     network_rows, network_times = bare_networks(options.rounds)
+    if WITH_PARTS.exists():
+        rows, times = filter_parts_cost(WITH_PARTS, BATCH, options.rounds)
+        network_rows += rows
+        network_times |= times
     service_rows, service_times, memory = served(options.rounds, options.requests)
     machine = f"{cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
 

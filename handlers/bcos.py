@@ -1,63 +1,7 @@
-"""TorchServe's handler for B-cos networks.
+"""TorchServe's handler for B-cos networks: a photo alone is answered with the linear map of its strongest class."""
 
-The gateway sends the fields ``operation``, ``request``, ``deadline`` and ``request_id``, and gets envelopes. A plain
-photo (sent to TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the linear map
-of the strongest class.
-"""
-
-import os
-import warnings
-from pathlib import Path
-
-import torch
-from google.protobuf.json_format import MessageToJson
-
-from showcause.errors import ShowcauseError, to_status
-from showcause.image import Limits
-from showcause.model import load
-from showcause.v1 import input_pb2, service_pb2
-from showcause.wire import unseal
-from showcause.worker import Call, explain
+from showcause.handler import Handler
 
 
-class BcosHandler:
-    """One model in one worker process."""
-
-    def initialize(self, context):
-        warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a photo is the caller's to know
-        properties = context.system_properties
-        gpu = properties.get("gpu_id")
-        device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
-        torch.set_num_threads(int(os.environ.get("SHOWCAUSE_WORKER_THREADS", torch.get_num_threads())))
-        self.model = load(Path(properties["model_dir"]), device)
-        self.limits = Limits(
-            int(os.environ.get("SHOWCAUSE_MAX_IMAGE_BYTES", Limits.image_bytes)),
-            int(os.environ.get("SHOWCAUSE_MAX_IMAGE_PIXELS", Limits.image_pixels)),
-        )
-
-    def handle(self, data, context):
-        envelopes = explain(self.model, [to_call(row) for row in data], self.limits)
-        return [
-            envelope if "operation" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)
-        ]
-
-
-def to_call(row):
-    """One row of TorchServe's batch."""
-    if "operation" in row:
-        deadline = bytes(row["deadline"]).decode()
-        request_id = bytes(row["request_id"]).decode()
-        return Call(bytes(row["operation"]).decode(), bytes(row["request"]), float(deadline), request_id)
-    photo = row.get("data") or row.get("body")
-    # A JSON body comes parsed: it is no photo, and is answered like one that is missing.
-    image = bytes(photo) if isinstance(photo, bytes | bytearray) else b""
-    return Call("explain", service_pb2.ExplainRequest(input=input_pb2.Input(image=image)).SerializeToString())
-
-
-def as_json(envelope):
-    """What a plain photo's sender can read."""
-    try:
-        message = service_pb2.ExplainResponse.FromString(unseal(envelope))
-    except ShowcauseError as error:
-        message = to_status(error)
-    return MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True).encode()
+class BcosHandler(Handler):
+    """``bcos_*`` in ``showcause.nets.NETS``."""

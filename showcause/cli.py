@@ -131,12 +131,25 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    from showcause.commands import evaluate
+
+    evaluate.add_flags(parser)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from showcause.commands import evaluate
+
+    return evaluate.run(options)
+
+
 COMMANDS = {
     "serve": ("Start TorchServe and the gateway; stop with Ctrl-C or SIGTERM.", _serve_flags, _serve),
     "explain": ("Ask a service for predictions and the reasons for them.", _explain_flags, _explain),
     "models": ("List, show, import and remove models.", _models_flags, _models),
     "pack": ("Make a TorchServe archive (.mar) from a model folder.", _pack_flags, _pack),
     "train": ("Run a model's recipe.", _train_flags, _train),
+    "evaluate": ("Measure what a model's filters stand for.", _evaluate_flags, _evaluate),
 }
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ model_store/NAME/model.toml           this
 model_store/NAME/weights.safetensors  float16 or float32, pinned by its digest
 model_store/NAME/labels.txt           one class label a line
 model_store/NAME/CARD.md              data, recipe, figures, limits
+model_store/NAME/parts.json           names of an interpretable network's parts, where it has some: ``part_names.py``
 """
 
 import hashlib
@@ -48,12 +49,25 @@ class Manifest:
     weights_sha256: str
     manifest_sha256: str
     labels_sha256: str
+    parts_sha256: str  # empty without a parts.json
     network_options: dict[str, object] = field(default_factory=dict)
     serving: Serving = Serving()
 
     @property
     def weights_path(self) -> Path:
         return self.folder / "weights.safetensors"
+
+    @property
+    def parts_path(self) -> Path:
+        return self.folder / "parts.json"
+
+    def kind_of(self, method: str) -> str:
+        """What the method's explanations of this model are: "inherent" or "post_hoc".
+
+        Filter parts are a part of the computation only where the network's head is linear in them.
+        """
+        approximate = method == "filter_parts" and self.network_options.get("head") == "full"
+        return "post_hoc" if approximate else METHOD_KINDS[method]
 
     def check_weights(self) -> None:
         """Raises ManifestError unless the weights are there and are those that model.toml pins."""
@@ -80,7 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ManifestError(f"{path} is not TOML: {error}") from error
     reader = _Reader(path, table)
     spec, serving = reader.table("input"), reader.table("serving", required=False)
-    labels_path = folder / "labels.txt"
+    labels_path, parts_path = folder / "labels.txt", folder / "parts.json"
     if not labels_path.exists():
         raise ManifestError(f"{folder} has no labels.txt")
     labels = tuple(labels_path.read_text(encoding="utf-8-sig").splitlines())
@@ -104,6 +118,7 @@ def read_manifest(folder: Path) -> Manifest:
         weights_sha256=reader.text("weights_sha256"),
         manifest_sha256=sha256_of(path),
         labels_sha256=sha256_of(labels_path),
+        parts_sha256=sha256_of(parts_path) if parts_path.exists() else "",
         network_options=reader.table("network_options", required=False).options(),
         serving=Serving(
             serving.whole("workers", 1, 64, Serving.workers),

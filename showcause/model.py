@@ -8,11 +8,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from showcause.layers.interpretable import NO_CATEGORY
 from showcause.manifest import Manifest, ManifestError, read_manifest
 from showcause.methods import METHODS
 from showcause.nets import build
-from showcause.nets.base import layer_shapes
-from showcause.nets.bcos import BcosNet
+from showcause.nets.base import Net, layer_shapes
+from showcause.nets.interpretable import PARTS, InterpretableCnn
+from showcause.part_names import PartName, read_part_names
 
 MOST_LISTED = 20  # tensors of each kind that an error names
 
@@ -21,13 +23,15 @@ MOST_LISTED = 20  # tensors of each kind that an error names
 class Model:
     """A network in eval mode with frozen parameters, and what its folder says of it. Shared between threads.
 
-    layers: (channels, height, width) of each layer whose output is a grid, by name.
+    layers: (channels, height, width) of each layer whose output is a grid, by name. part_names: of an interpretable
+    network's filters, by their numbers.
     """
 
     manifest: Manifest
-    net: BcosNet
+    net: Net
     device: torch.device
     layers: Mapping[str, tuple[int, int, int]]
+    part_names: Mapping[int, PartName]
 
 
 def load(folder: Path, device: str = "cpu") -> Model:
@@ -36,13 +40,14 @@ def load(folder: Path, device: str = "cpu") -> Model:
     Raises ManifestError for a folder that cannot be served, saying what differs.
     """
     manifest = read_manifest(folder)
-    missing = [name for name in manifest.methods if name not in METHODS]
-    if missing:
-        raise ManifestError(f"{folder}/model.toml: methods names {missing[0]}; allowed: {', '.join(METHODS)}")
     try:
         net = build(manifest.network, len(manifest.labels), manifest.network_options)
     except ValueError as error:
         raise ManifestError(f"{folder}/model.toml: {error}") from error
+    suiting = [name for name, row in METHODS.items() if row.suits(net)]
+    if missing := [name for name in manifest.methods if name not in suiting]:
+        allowed = ", ".join(suiting) or "none: this network, with its options, is explained by no method"
+        raise ManifestError(f"{folder}/model.toml: methods names {missing[0]}; allowed: {allowed}")
     manifest.check_weights()
     try:
         weights = load_file(manifest.weights_path)
@@ -53,24 +58,44 @@ def load(folder: Path, device: str = "cpu") -> Model:
     net.load_state_dict(weights)
     net.eval().requires_grad_(False)
     net.to(device, torch.float32)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
     size = manifest.input.height, manifest.input.width
     try:
         layers = layer_shapes(net, torch.zeros(1, 3, *size, device=device))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ManifestError(
             f"{folder}: network {manifest.network} cannot run on an input of {size}: {error}"
         ) from error
-    return Model(manifest, net, torch.device(device), layers)
+    return Model(manifest, net, torch.device(device), layers, _part_names(manifest, net))
 
 
-def served_precision(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _part_names(manifest: Manifest, net: Net) -> Mapping[int, PartName]:
+    """From parts.json; raises ManifestError where it does not fit the network."""
+    path = manifest.parts_path
+    if not (isinstance(net, InterpretableCnn) and net.parts.masked):
+        if path.exists():
+            raise ManifestError(f"{path}: network {manifest.network}, with its options, has no parts to be named")
+        return {}
+    if int(net.parts.category.max()) >= len(manifest.labels):
+        raise ManifestError(f"{manifest.weights_path}: parts.category names a class that labels.txt does not have")
+    names = read_part_names(path, PARTS, len(net.parts.category), manifest.labels)
+    for number, named in names.items():
+        learned = int(net.parts.category[number])
+        label = manifest.labels[learned] if learned != NO_CATEGORY else "none"
+        if named.category != label:
+            raise ManifestError(
+                f"{path}: filter {number} is of category {named.category!r}; allowed: {label!r}, which it has learned"
+            )
+    return names
+
+
+def served_precision(net: Net) -> dict[str, torch.Tensor]:
     """The state dict as it is stored: filters in float16; norms, whose variances have no bounded range, in float32."""
     state = net.cpu().state_dict()
     return {key: (value.half() if value.ndim == 4 else value).contiguous() for key, value in state.items()}
 
 
-def misfit(net: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> str:
+def misfit(net: Net, weights: Mapping[str, torch.Tensor]) -> str:
     """What keeps ``weights`` from being a state dict of ``net``, counted and listed; "" where nothing does."""
     wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}

@@ -4,13 +4,11 @@ Imports no torch.
 """
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from showcause.errors import FailedPrecondition
 from showcause.reply import InputFrame, Picture
 
 FloatArray = NDArray[np.float32]
@@ -64,15 +62,33 @@ def backdrop(photo: Image.Image) -> Image.Image:
     return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
+def scale_of(frame: InputFrame, image: Image.Image) -> tuple[float, float]:
+    """Pixels of an image of the whole photo (of a tensor: the network's input) for each of the photo's, x and y."""
+    width, height = frame.photo_width or frame.network_width, frame.photo_height or frame.network_height
+    return image.width / width, image.height / height
+
+
+def shown(frame: InputFrame, ground: Image.Image) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what was seen of the photo (a letterbox reaches beyond it), on the ground."""
+    seen, (scale_x, scale_y) = frame.seen, scale_of(frame, ground)
+    left, right = _span(seen.x_min * scale_x, seen.x_max * scale_x, ground.width)
+    top, bottom = _span(seen.y_min * scale_y, seen.y_max * scale_y, ground.height)
+    return left, top, right, bottom
+
+
+def dimmed(ground: Image.Image, frame: InputFrame) -> Image.Image:
+    """The photo, dark where the network did not see it."""
+    box = shown(frame, ground)
+    canvas = ground.point(lambda value: value * DIM)
+    canvas.paste(ground.crop(box), box)
+    return canvas
+
+
 def overlay(values: FloatArray, frame: InputFrame, ground: Image.Image) -> Image.Image:
     """The map over the photo; what the network did not see is dimmed. ground: from ``backdrop``."""
-    width, height = ground.size
-    photo_width, photo_height = frame.photo_width or frame.network_width, frame.photo_height or frame.network_height
-    seen, scale_x, scale_y = frame.seen, width / photo_width, height / photo_height
-    # Of the seen rectangle, what lies on the photo (a letterbox reaches beyond it), in pixels of the canvas...
-    left, right = _span(seen.x_min * scale_x, seen.x_max * scale_x, width)
-    top, bottom = _span(seen.y_min * scale_y, seen.y_max * scale_y, height)
-    # ...and the part of the map that belongs there.
+    seen, (scale_x, scale_y) = frame.seen, scale_of(frame, ground)
+    left, top, right, bottom = shown(frame, ground)
+    # The part of the map that belongs there.
     rows, columns = values.shape
     box = (
         (left / scale_x - seen.x_min) / seen.width * columns,
@@ -109,29 +125,6 @@ def encoded(kind: str, image: Image.Image) -> Picture:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=PNG_LEVEL)
     return Picture(kind, buffer.getvalue(), image.width, image.height)
-
-
-def draw(
-    kind: str,
-    values: FloatArray,
-    frame: InputFrame,
-    ground: Image.Image | None,
-    colors: Callable[[], FloatArray] | None,
-) -> Picture:
-    """One picture of an explanation; raises FailedPrecondition where the method has no colour picture."""
-    if kind == "heat_map":
-        return encoded(kind, heat_map(values, frame))
-    if kind == "overlay" and ground is not None:
-        return encoded(kind, overlay(values, frame, ground))
-    if colors is None:
-        raise FailedPrecondition(
-            "METHOD_NOT_AVAILABLE",
-            "this method has no colour picture",
-            field="output.pictures",
-            value=kind,
-            allowed="heat_map, overlay",
-        )
-    return encoded(kind, color(colors()))
 
 
 def _picture(values: NDArray[np.floating]) -> Image.Image:

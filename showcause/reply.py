@@ -16,7 +16,7 @@ Array = NDArray[np.generic]
 # Every method of the contract, by its field name in the oneof, and what its explanations are.
 METHOD_KINDS = {
     "linear_map": "inherent",
-    "filter_parts": "inherent",
+    "filter_parts": "inherent",  # post hoc where the head is not linear: ``Manifest.kind_of``
     "chip": "post_hoc",
     "refined_chip": "post_hoc",
     "guided_chip": "post_hoc",
@@ -25,7 +25,11 @@ METHOD_KINDS = {
 }
 PROBABILITY_KINDS = ("softmax", "sigmoid")  # all sum to one; one independent probability a class
 NEURON = r"([^:@]*)(?::([0-9]{1,9}))?(?:@([0-9]{1,9}),([0-9]{1,9}))?"  # layer, channel, row, column
-PICTURE_KINDS = ("heat_map", "overlay", "color")
+PICTURE_KINDS = ("heat_map", "overlay", "color", "tiles")
+# The pictures that not every method can draw, and the methods that can.
+SPECIAL_PICTURES = {"color": ("linear_map",), "tiles": ("filter_parts",)}
+Point = tuple[float, float]  # x and y, in photo pixels
+Polygon = tuple[Point, ...]  # in order; the last point is joined to the first
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Picture:
-    """kind: "heat_map", "overlay" or "color"."""
+    """kind: of ``PICTURE_KINDS``."""
 
     kind: str
     png: bytes
@@ -147,10 +151,36 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one filter of an interpretable network found, and what it added to the target's score.
+
+    category: the class that the filter has learned, "" for none. name: of the part, "" where none has evidence;
+    name_agreement: of the name with the annotated part on the test split, 0 to 1. outlines: largest first. activation:
+    the strongest. contribution: in logits; share: of the sum of all filters' |contributions|, -1 to 1.
+    """
+
+    filter: int
+    layer: str
+    category: str
+    name: str
+    name_agreement: float
+    center: Point
+    box: Rectangle
+    outlines: tuple[Polygon, ...]
+    activation: float
+    contribution: float
+    share: float
+
+    def __str__(self) -> str:
+        """What people call it: "zebra head" or "filter 113"."""
+        return f"{self.category} {self.name}" if self.name else f"filter {self.filter}"
+
+
+@dataclass(frozen=True)
 class Explanation:
     """One reason for one target by one method.
 
-    map: (h, w) attribution over the frame's ``seen``. weights: (6, H, W), the linear map itself.
+    map: (h, w) attribution over the frame's ``seen``. weights: (6, H, W), W itself. parts: strongest first.
     """
 
     method: str
@@ -160,6 +190,7 @@ class Explanation:
     map: NDArray[np.float32] | None = None
     pictures: tuple[Picture, ...] = ()
     weights: Array | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def residual(self) -> Residual | None:
@@ -223,6 +254,7 @@ class Reply:
                     and asdict(explanation.residual) | {"relative_residual": explanation.residual.relative},
                     "map_shape": None if explanation.map is None else list(explanation.map.shape),
                     "pictures": [picture.kind for picture in explanation.pictures],
+                    "parts": [asdict(part) for part in explanation.parts],
                 }
                 for explanation in self.explanations
             ],

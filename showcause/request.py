@@ -4,43 +4,27 @@ Everything that can be wrong with a request and does not need the photo or the f
 bad request costs nothing and names its field.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 
-from showcause.errors import FailedPrecondition, InvalidArgument, NotFound, out_of_range
+from showcause.errors import FailedPrecondition, InvalidArgument, out_of_range
 from showcause.image import NAMED_FORMATS
 from showcause.manifest import Manifest
 from showcause.render import OVERLAY_SIDE_PX
-from showcause.reply import Neuron, Rectangle
+from showcause.render_parts import MOST_DRAWN, TILE_PIXELS
+from showcause.reply import PICTURE_KINDS, SPECIAL_PICTURES, Rectangle
 from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
-from showcause.wire import DTYPES, PICTURE_KIND_NUMBERS, name_of, parsed
+from showcause.wire import parsed
+from showcause.wire_tables import DTYPES, PICTURE_KIND_NUMBERS, name_of
+from showcause.wishes import TopK, Wish, listed, read_targets
 
-MOST_TARGETS = 16  # in one request, each of the top k counted
 MOST_MAP_SIDE = 4096  # pixels
 MOST_REPLY_BYTES = 64 * 1024 * 1024
+PART_BYTES = 8 * 1024  # of a part in a reply, its outlines included; most have a quarter of it
 DEFAULT_PREDICTIONS = 5
-
-
-@dataclass(frozen=True)
-class TopK:
-    """The k strongest classes: known after the forward pass."""
-
-    count: int
-
-
-@dataclass(frozen=True)
-class Versus:
-    """Two classes by index, one against the other; None means the strongest other class."""
-
-    target: int | None
-    versus: int | None
-
-
-Wish = int | TopK | Versus | Neuron
 
 
 @dataclass(frozen=True)
@@ -89,16 +73,15 @@ def read_explain(data: bytes, manifest: Manifest, layers: Mapping[str, tuple[int
     layers: (channels, height, width) of the network's layers.
     """
     request = parsed(service_pb2.ExplainRequest, data)
-    job = Job(
+    methods = _read_methods(request, manifest)
+    return Job(
         input=_read_input(request.input, manifest),
-        targets=_read_targets(request, manifest, layers),
-        methods=_read_methods(request, manifest),
+        targets=read_targets(request.targets, manifest, layers),
+        methods=methods,
         map=_read_map(request, manifest),
-        pictures=_read_pictures(request.output),
+        pictures=_read_pictures(request.output, methods),
         prediction_count=_read_count(request.prediction_count, manifest),
     )
-    _check_size(job, manifest)
-    return job
 
 
 def read_predict(data: bytes, manifest: Manifest, _: Mapping[str, tuple[int, int, int]]) -> Job:
@@ -147,96 +130,30 @@ def _read_tensor(message: input_pb2.Tensor, manifest: Manifest) -> NDArray[np.fl
     return values
 
 
-def _read_targets(
-    request: service_pb2.ExplainRequest, manifest: Manifest, layers: Mapping[str, tuple[int, int, int]]
-) -> tuple[Wish, ...]:
-    targets: list[Wish] = []
-    for position, target in enumerate(request.targets):
-        field = f"targets[{position}]"
-        match target.WhichOneof("target"):
-            case "class_index" | "label" as kind:
-                targets.append(_class_index(target, kind, field, manifest))
-            case "top_k":
-                most = min(MOST_TARGETS, len(manifest.labels))
-                if not 1 <= target.top_k <= most:
-                    raise out_of_range(f"{field}.top_k", target.top_k, f"1 to {most}")
-                targets.append(TopK(target.top_k))
-            case "neuron":
-                targets.append(_read_neuron(target.neuron, f"{field}.neuron", layers))
-            case "difference":
-                targets.append(_read_difference(target.difference, f"{field}.difference", manifest))
-            case _:
-                raise out_of_range(field, "an empty target", "class_index, label, top_k, neuron or difference")
-    count = sum(target.count if isinstance(target, TopK) else 1 for target in targets)
-    if count > MOST_TARGETS:
-        raise out_of_range("targets", f"{count} targets", f"at most {MOST_TARGETS} together")
-    return tuple(targets) or (TopK(1),)
-
-
-def _class_index(
-    message: method_pb2.Target | method_pb2.ClassReference, kind: str, field: str, manifest: Manifest
-) -> int:
-    if kind == "class_index":
-        if not 0 <= message.class_index < len(manifest.labels):
-            raise out_of_range(f"{field}.class_index", message.class_index, f"0 to {len(manifest.labels) - 1}")
-        return message.class_index
-    if message.label not in manifest.labels:
-        raise NotFound(
-            "LABEL_NOT_FOUND",
-            f"model {manifest.name} has no such label",
-            field=f"{field}.label",
-            value=message.label,
-            allowed=_near(message.label, manifest.labels),
+def check_methods(methods: Iterable[method_pb2.Method], manifest: Manifest, served: Iterable[Manifest] = ()) -> None:
+    """Raises FailedPrecondition for a method that the model does not answer, naming the ``served`` ones that do."""
+    for position, method in enumerate(methods):
+        name = method.WhichOneof("method")
+        if name is None or name in manifest.methods:
+            continue
+        others = [other.name for other in served if name in other.methods]
+        allowed = f"{listed(manifest.methods)}, or {name} of {listed(tuple(others))}" if others else ""
+        raise FailedPrecondition(
+            "METHOD_NOT_AVAILABLE",
+            f"model {manifest.name} does not answer this method",
+            field=f"methods[{position}]",
+            value=name,
+            allowed=allowed or listed(manifest.methods),
         )
-    return manifest.labels.index(message.label)
-
-
-def _read_difference(message: method_pb2.Difference, field: str, manifest: Manifest) -> Versus:
-    indices: dict[str, int | None] = {}
-    for name, reference in (("target", message.target), ("versus", message.versus)):
-        kind = reference.WhichOneof("reference")
-        indices[name] = _class_index(reference, kind, f"{field}.{name}", manifest) if kind else None
-    if indices["target"] is not None and indices["target"] == indices["versus"]:
-        raise out_of_range(f"{field}.versus", manifest.labels[indices["target"]], "another class than the target")
-    return Versus(indices["target"], indices["versus"])
-
-
-def _read_neuron(message: method_pb2.Neuron, field: str, layers: Mapping[str, tuple[int, int, int]]) -> Neuron:
-    if message.layer not in layers:
-        raise NotFound(
-            "LAYER_NOT_FOUND",
-            "the network has no such layer",
-            field=f"{field}.layer",
-            value=message.layer,
-            allowed=_near(message.layer, tuple(layers)),
-        )
-    channels, height, width = layers[message.layer]
-    channel = message.channel if message.HasField("channel") else None
-    if channel is not None and not 0 <= channel < channels:
-        raise out_of_range(f"{field}.channel", channel, f"0 to {channels - 1}")
-    place = None
-    if message.HasField("place"):
-        place = (message.place.row, message.place.column)
-        for name, value, size in zip(("row", "column"), place, (height, width), strict=True):
-            if not 0 <= value < size:
-                raise out_of_range(f"{field}.place.{name}", value, f"0 to {size - 1}")
-    return Neuron(message.layer, channel, place)
 
 
 def _read_methods(request: service_pb2.ExplainRequest, manifest: Manifest) -> dict[str, method_pb2.Method]:
+    check_methods(request.methods, manifest)
     methods: dict[str, method_pb2.Method] = {}
     for position, method in enumerate(request.methods):
         field, name = f"methods[{position}]", method.WhichOneof("method")
         if name is None:
-            raise out_of_range(field, "an empty method", _listed(manifest.methods))
-        if name not in manifest.methods:
-            raise FailedPrecondition(
-                "METHOD_NOT_AVAILABLE",
-                f"model {manifest.name} does not answer this method",
-                field=field,
-                value=name,
-                allowed=_listed(manifest.methods),
-            )
+            raise out_of_range(field, "an empty method", listed(manifest.methods))
         if name in methods:
             raise out_of_range(field, name, "each method at most once")
         methods[name] = method
@@ -270,15 +187,29 @@ def _read_map(request: service_pb2.ExplainRequest, manifest: Manifest) -> MapWis
     return MapWish(DTYPES[wish.dtype], sides if wish.width else None)
 
 
-def _read_pictures(output: explanation_pb2.OutputOptions) -> tuple[str, ...]:
+def _read_pictures(output: explanation_pb2.OutputOptions, methods: Iterable[str]) -> tuple[str, ...]:
     names = tuple(name_of(PICTURE_KIND_NUMBERS, kind) for kind in output.pictures)
     if "" in names or len(set(names)) != len(names):
-        raise out_of_range("output.pictures", list(output.pictures), "HEAT_MAP, OVERLAY and COLOR, each at most once")
+        allowed = f"{', '.join(PICTURE_KINDS).upper()}, each at most once"
+        raise out_of_range("output.pictures", list(output.pictures), allowed)
+    for method in methods:
+        drawn = [kind for kind in PICTURE_KINDS if method in SPECIAL_PICTURES.get(kind, (method,))]
+        if other := next((name for name in names if name not in drawn), ""):
+            raise FailedPrecondition(
+                "METHOD_NOT_AVAILABLE",
+                f"{method} has no such picture",
+                field="output.pictures",
+                value=other,
+                allowed=", ".join(drawn),
+            )
     return names
 
 
-def _check_size(job: Job, manifest: Manifest) -> None:
-    """Refuses what could make a reply too large, before anything is computed for it. Pictures count uncompressed."""
+def check_size(job: Job, methods: Mapping[str, method_pb2.Method], manifest: Manifest) -> None:
+    """Refuses what could make a reply too large, before anything is computed for it. Pictures count uncompressed.
+
+    methods: of the job, with their defaults.
+    """
     pixels = manifest.input.width * manifest.input.height
     each = 0
     if job.map is not None:
@@ -286,10 +217,14 @@ def _check_size(job: Job, manifest: Manifest) -> None:
         each += width * height * job.map.dtype.itemsize
     for kind in job.pictures:
         each += 3 * OVERLAY_SIDE_PX**2 if kind == "overlay" else 4 * pixels
-    total = each * job.target_count * len(job.methods)
-    for name, method in job.methods.items():
+    total = each * job.target_count * len(methods)
+    for name, method in methods.items():
         if name == "linear_map" and method.linear_map.include_weights:
             total += 4 * 6 * pixels * job.target_count
+        if name == "filter_parts":
+            count = method.filter_parts.part_count
+            drawn = 3 * TILE_PIXELS * min(count, MOST_DRAWN) * len({"overlay", "tiles"}.intersection(job.pictures))
+            total += (count * PART_BYTES + drawn) * job.target_count
     if total > MOST_REPLY_BYTES:
         raise InvalidArgument(
             "REPLY_TOO_LARGE",
@@ -305,13 +240,3 @@ def _read_count(count: int, manifest: Manifest) -> int:
     if not 0 <= count <= classes:
         raise out_of_range("prediction_count", count, f"1 to {classes}, or 0 for the default")
     return count or min(DEFAULT_PREDICTIONS, classes)
-
-
-def _near(name: str, names: tuple[str, ...]) -> str:
-    """Names that ``name`` may have meant; all of them, as far as there is room, where nothing is like it."""
-    near = get_close_matches(name, names, 8, 0.6)
-    return ", ".join(near) if near else _listed(names)
-
-
-def _listed(names: tuple[str, ...], most: int = 40) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -18,24 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import showcause
-from showcause import render, reply
+from showcause import render, render_parts, reply
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
 from showcause.image import Limits, decode, frame_of, to_input
 from showcause.methods import METHODS, Ask, Attribution
 from showcause.methods.targets import Resolver
 from showcause.model import Model
 from showcause.nets.base import Forward
-from showcause.request import Job, read_explain, read_predict
+from showcause.outline import Located
+from showcause.request import Job, check_size, read_explain, read_predict
 from showcause.v1 import method_pb2, model_pb2, service_pb2
-from showcause.wire import (
-    PREPROCESSING_NUMBERS,
-    PROBABILITY_KIND_NUMBERS,
-    explanation_message,
-    frame_message,
-    prediction_message,
-    rectangle_message,
-    seal,
-)
+from showcause.wire import frame_message, prediction_message, seal
+from showcause.wire_explanation import explanation_message, rectangle_message
+from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -69,7 +64,7 @@ class Item:
     call: Call
     job: Job
     methods: dict[str, method_pb2.Method]  # settled
-    ground: Image.Image | None  # what an overlay is drawn on; the photo itself is let go
+    ground: Image.Image | None  # what is drawn on, where something is; the photo itself is let go
     frame: reply.InputFrame
     rgb: torch.Tensor
     logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
@@ -110,7 +105,7 @@ def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
         forward = model.net.run(batch, group[0].job.target_count > 0, layers)
         _take_results(model, group, forward)
         clock.lap("forward_seconds")
-        _attribute(group, forward)
+        _attribute(model, group, forward)
         clock.lap("explain_seconds")
     except Exception:
         log.exception("a batch of %d requests failed", len(group))
@@ -123,9 +118,10 @@ def _prepare(model: Model, call: Call, limits: Limits) -> Item:
     call.check_deadline()
     job = OPERATIONS[call.operation](call.request, model.manifest, model.layers)
     methods = {
-        name: METHODS[name].settle(method, f"methods[{position}]")
+        name: METHODS[name].settle(method, f"methods[{position}]", job.targets, model)
         for position, (name, method) in enumerate(job.methods.items())
     }
+    check_size(job, methods, model.manifest)
     spec = model.manifest.input
     tensor = job.input.tensor
     if tensor is not None:
@@ -136,7 +132,7 @@ def _prepare(model: Model, call: Call, limits: Limits) -> Item:
         photo = decode(job.input.image, limits)
         frame = frame_of(photo.size, job.input.region, spec)
         pixels = to_input(photo, frame)
-    ground = render.backdrop(photo) if "overlay" in job.pictures else None
+    ground = render.backdrop(photo) if {"overlay", "tiles"}.intersection(job.pictures) else None
     return Item(call, job, methods, ground, frame, torch.from_numpy(pixels))
 
 
@@ -150,14 +146,14 @@ def _take_results(model: Model, group: list[Item], forward: Forward) -> None:
             item.targets = Resolver(forward, row, ranking, model.manifest.labels)(item.job.targets)
 
 
-def _attribute(group: list[Item], forward: Forward) -> None:
+def _attribute(model: Model, group: list[Item], forward: Forward) -> None:
     """Runs every method that the group's items ask for, once for all of them."""
     asks: dict[str, list[Ask]] = defaultdict(list)
     for row, item in enumerate(group):
         for name, parameters in item.methods.items():
             asks[name] += [Ask(row, target, parameters) for target in item.targets]
     for name, wanted in asks.items():
-        for ask, attribution in zip(wanted, METHODS[name].explain(forward, wanted), strict=True):
+        for ask, attribution in zip(wanted, METHODS[name].explain(forward, wanted, model), strict=True):
             group[ask.row].found[ask.target, name] = attribution
 
 
@@ -167,7 +163,7 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
         raise item.failure
     began = time.perf_counter()
     explanations = [
-        explanation_message(_explanation(item, target, name), item.job.map.dtype if item.job.map else None)
+        explanation_message(_explanation(model, item, target, name), item.job.map.dtype if item.job.map else None)
         for target in item.targets
         for name in item.methods
     ]
@@ -181,17 +177,32 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
     )
 
 
-def _explanation(item: Item, target: reply.Target, method: str) -> reply.Explanation:
+def _explanation(model: Model, item: Item, target: reply.Target, method: str) -> reply.Explanation:
     found, job = item.found[target, method], item.job
+    parts = found.parts(item.frame) if found.parts else []
     return reply.Explanation(
         method=method,
         target=target,
-        kind=reply.METHOD_KINDS[method],
+        kind=model.manifest.kind_of(method),
         evidence=found.evidence,
         map=_raw_map(found, job),
-        pictures=tuple(render.draw(kind, found.map, item.frame, item.ground, found.color) for kind in job.pictures),
+        pictures=tuple(render.encoded(kind, _drawn(kind, item, found, parts)) for kind in job.pictures),
         weights=found.weights,
+        parts=tuple(located.part for located in parts),
     )
+
+
+def _drawn(kind: str, item: Item, found: Attribution, parts: Sequence[Located]) -> Image.Image:
+    """One picture; that the method has such pictures was checked with the request."""
+    if item.ground is not None and kind == "tiles":
+        return render_parts.tiles(parts, item.frame, item.ground)
+    if item.ground is not None and kind == "overlay":
+        if found.parts is not None:
+            return render_parts.overlay(parts, item.frame, item.ground)
+        return render.overlay(found.map, item.frame, item.ground)
+    if kind == "color" and found.color is not None:
+        return render.color(found.color())
+    return render.heat_map(found.map, item.frame)
 
 
 def _raw_map(attribution: Attribution, job: Job) -> NDArray[np.float32] | None:
@@ -219,6 +230,7 @@ def _receipt(model: Model, item: Item) -> model_pb2.Receipt:
         weights_sha256=manifest.weights_sha256,
         manifest_sha256=manifest.manifest_sha256,
         labels_sha256=manifest.labels_sha256,
+        parts_sha256=manifest.parts_sha256,
         input_sha256=hashlib.sha256(data).hexdigest(),
         preprocessing=PREPROCESSING_NUMBERS[item.frame.preprocessing],
         input_width=manifest.input.width,

@@ -30,6 +30,9 @@ def assert_same(found: Reply, wanted: Reply) -> None:
         assert one.map is None or close(one.map, other.map)
         assert (one.weights is None) == (other.weights is None)
         assert one.weights is None or close(one.weights, other.weights)
+        assert [part.filter for part in one.parts] == [part.filter for part in other.parts]
+        assert close(*(np.array([part.contribution for part in each.parts] or [0]) for each in (one, other)))
+        assert [part.center for part in one.parts] == [part.center for part in other.parts]
         assert [p.kind for p in one.pictures] == [p.kind for p in other.pictures]
         for picture, twin in zip(one.pictures, other.pictures, strict=True):
             assert pixels_off(picture.png, twin.png) <= 1e-3

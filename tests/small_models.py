@@ -1,14 +1,18 @@
 """Model folders with small networks, for tests that need many answers or many models rather than good ones."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from showcause.importing.toml import toml_value
 from showcause.layers.bcos import UncentredNorm2d, add_inverse
 from showcause.manifest import sha256_of
 from showcause.nets import build
 from showcause.nets.bcos import BcosNet
+from showcause.nets.interpretable import InterpretableCnn
 
 
 def calibrated(network: str, classes: int, size: int = 64, **options: object) -> BcosNet:
@@ -29,12 +33,56 @@ def calibrate(net: BcosNet, size: int) -> BcosNet:
     return net.eval().requires_grad_(False)
 
 
+def lively(classes: int, learned: Sequence[int], **options: object) -> InterpretableCnn:
+    """Random filters of a scale that keeps the signal alive; they have learned the classes ``learned`` in turn."""
+    torch.manual_seed(0)
+    net = build("interpretable_alexnet", classes, options)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    torch.nn.init.normal_(net.head.last.weight)
+    if net.parts.masked:
+        net.parts.category[:] = torch.tensor(learned).repeat(len(net.parts.category))[: len(net.parts.category)]
+    return net.eval().requires_grad_(False)
+
+
 def write_model(folder: Path, network: str = "bcos_resnet18", size: int = 64, **options: object) -> Path:
-    """A model folder of four classes, named like its folder."""
+    """A model folder of a B-cos network of four classes, named like its folder."""
+    return _write(folder, calibrated(network, 4, size, **options), network, "linear_map", size, "squash", options)
+
+
+def write_parts_model(folder: Path, size: int = 128, preprocessing: str = "squash", **options: object) -> Path:
+    """The same of an interpretable AlexNet with 24 filters; none has learned the fourth class, "west"."""
+    options = {"filters": 24} | options
+    net = lively(4, (0, 1, 2), **options)
+    return _write(folder, net, "interpretable_alexnet", "filter_parts", size, preprocessing, options)
+
+
+def write_part_names(folder: Path, filters: Sequence[dict[str, object]], layer: str = "parts") -> None:
+    (folder / "parts.json").write_text(json.dumps({"layer": layer, "filters": list(filters)}))
+
+
+def part_name(number: int, name: str, **others: object) -> dict[str, object]:
+    """An entry of parts.json for a filter of ``write_parts_model``."""
+    category = ("north", "east", "south")[number % 3]
+    return {"filter": number, "category": category, "name": name, "agreement": 0.8, "test_agreement": 0.7} | others
+
+
+def _write(
+    folder: Path,
+    net: torch.nn.Module,
+    network: str,
+    method: str,
+    size: int,
+    preprocessing: str,
+    options: dict[str, object],
+) -> Path:
     folder.mkdir(parents=True)
-    save_file(calibrated(network, 4, size, **options).state_dict(), folder / "weights.safetensors")
+    save_file(net.state_dict(), folder / "weights.safetensors")
     (folder / "labels.txt").write_text("north\neast\nsouth\nwest\n")
-    lines = [f"{key} = {list(value) if isinstance(value, tuple) else value}" for key, value in options.items()]
+    lines = [
+        f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}" for key, value in options.items()
+    ]
     (folder / "model.toml").write_text(
         f"""
 name = "{folder.name}"
@@ -42,12 +90,12 @@ version = "1.0"
 description = "random filters, for tests"
 network = "{network}"
 probability = "sigmoid"
-methods = ["linear_map"]
+methods = ["{method}"]
 weights_sha256 = "{sha256_of(folder / "weights.safetensors")}"
 [input]
 width = {size}
 height = {size}
-preprocessing = "squash"
+preprocessing = "{preprocessing}"
 [network_options]
 """
         + "\n".join(lines)

@@ -11,7 +11,7 @@ import torch
 from showcause.layers import bcos
 from showcause.methods.linear_map import linear_map
 from showcause.methods.targets import score
-from showcause.nets import NETS, build
+from showcause.nets import BCOS_NETS, build
 from showcause.nets.base import layer_shapes, reading
 from showcause.reply import ClassTarget, Difference, Neuron
 from tests.small_models import calibrate
@@ -33,7 +33,7 @@ SMALL = {
 SIDE = {"bcos_v1_inception3": 79}  # the others take 32 pixels
 
 
-@pytest.fixture(params=sorted(NETS))
+@pytest.fixture(params=sorted(BCOS_NETS))
 def net(request):
     torch.manual_seed(0)
     net = build(request.param, 5, SMALL[request.param]).double()

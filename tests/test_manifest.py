@@ -10,6 +10,7 @@ from showcause.manifest import ManifestError, read_manifest, read_store, sha256_
 from showcause.methods import METHODS
 from showcause.model import load
 from showcause.nets import NETS
+from showcause.paths import top_level
 from showcause.reply import METHOD_KINDS
 from showcause.v1 import method_pb2
 
@@ -39,7 +40,8 @@ def test_tables_name_the_same_methods_as_the_contract():
     contract = {field.name for field in method_pb2.Method.DESCRIPTOR.oneofs_by_name["method"].fields}
     assert set(METHOD_KINDS) == contract
     assert set(METHODS) <= contract
-    assert all(name.split("_")[0] == "bcos" for name in NETS), "handlers/ is chosen by the first word"
+    handlers = {path.stem for path in top_level("handlers").glob("*.py")}
+    assert {name.split("_")[0] for name in NETS} == handlers, "handlers/ is chosen by the first word"
 
 
 @pytest.mark.parametrize(

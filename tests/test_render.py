@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from showcause import render
-from showcause.errors import FailedPrecondition
 from showcause.image import InputSpec, frame_of
 from showcause.reply import Rectangle
 
@@ -57,15 +56,12 @@ def test_heat_map_is_white_where_zero():
 
 def test_an_empty_map_can_be_drawn():
     frame = frame_of(GREY.size, None, InputSpec(100, 100))
-    for kind in ("heat_map", "overlay"):
-        picture = render.draw(kind, one_spot(0), frame, GREY, None)
+    for kind, image in (
+        ("heat_map", render.heat_map(one_spot(0), frame)),
+        ("overlay", render.overlay(one_spot(0), frame, GREY)),
+    ):
+        picture = render.encoded(kind, image)
         assert Image.open(io.BytesIO(picture.png)).size == (picture.width, picture.height)
-
-
-def test_colour_picture_of_a_method_without_one_is_refused():
-    frame = frame_of(GREY.size, None, InputSpec(100, 100))
-    with pytest.raises(FailedPrecondition, match="no colour picture"):
-        render.draw("color", one_spot(1), frame, GREY, None)
 
 
 def test_smoothing_keeps_the_sum_and_the_centre():

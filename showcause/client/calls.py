@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from showcause import reply as r
 from showcause.v1 import input_pb2, method_pb2, service_pb2
-from showcause.wire import PICTURE_KIND_NUMBERS
+from showcause.wire_tables import PICTURE_KIND_NUMBERS
 
 Photo = bytes | str | Path | NDArray[np.floating[Any]]
 One = SupportsIndex | str | r.Target

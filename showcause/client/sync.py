@@ -49,9 +49,9 @@ class Client:
         model, version: default is the only one served. target: a class index, a label, a ``Neuron("layer3.0", 7)``, a
         ``Difference("fox", "dog")``, or several of them; top_k: the k strongest classes; default is the strongest.
         methods: names, or ``Method`` messages with parameters. region: (x_min, y_min, x_max, y_max) in photo pixels.
-        pictures: of "overlay", "heat_map", "color". map_dtype: "float32", "float16", "uint8", or None for no map;
-        map_size: (width, height). weights: whether W of a linear map comes along. prediction_count: how many
-        predictions.
+        pictures: of "overlay", "heat_map", "color" (linear_map alone), "tiles" (filter_parts alone). map_dtype:
+        "float32", "float16", "uint8", or None for no map; map_size: (width, height). weights: whether W of a linear map
+        comes along. prediction_count: how many predictions.
         """
         return read_reply(self._call(self._stub.Explain, calls.explain_request(photo, **wishes)))
 

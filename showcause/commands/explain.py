@@ -5,23 +5,16 @@ import errno
 import json
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 from showcause.client import Client
 from showcause.commands.journal import Journal, JournalError
+from showcause.commands.screen import Screen
 from showcause.errors import ShowcauseError
 from showcause.image import SUFFIXES
-from showcause.reply import METHOD_KINDS, PICTURE_KINDS, ClassTarget, Difference, Explanation, Neuron, Reply, Streamed
-
-TABLES_UP_TO = 10  # photos; for more there is a progress bar and a summary
-LINE_EVERY_SECONDS = 5.0  # progress where there is no terminal to draw a bar on
+from showcause.reply import METHOD_KINDS, PICTURE_KINDS, SPECIAL_PICTURES, Difference, Neuron, Streamed
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +37,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "of the strongest activation",
     )  # fmt: skip
     parser.add_argument("--method", action="append", choices=METHOD_KINDS, help="may be repeated (the model's first)")
-    parser.add_argument("--picture", action="append", choices=PICTURE_KINDS, help="may be repeated (overlay, color)")
+    parser.add_argument(
+        "--picture", action="append", choices=PICTURE_KINDS,
+        help="may be repeated (overlay, and color or tiles, whichever the method has)",
+    )  # fmt: skip
     parser.add_argument("--region", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="in photo pixels")
     parser.add_argument("--map", action="store_true", help="keep the raw maps, too, as .npy")
     parser.add_argument("--out", type=Path, default=Path("explanations"), help="folder for what comes (%(default)s)")
@@ -57,12 +53,16 @@ def run(options: argparse.Namespace) -> int:
     photos, others = named_photos(options.photos, options.out)
     if not photos:
         return _refused(f"no photos in {', '.join(map(str, options.photos))}; read are {', '.join(SUFFIXES)}")
+    try:
+        pictures = options.picture or _usual_pictures(options)
+    except ShowcauseError as error:
+        return _refused(str(error))
     wishes = {
         "model": options.model,
         "target": _targets(options),
         "top_k": options.top_k,
         "methods": options.method,
-        "pictures": options.picture or ["overlay", "color"],
+        "pictures": pictures,
         "region": options.region,
         "map_dtype": "float32" if options.map else None,
     }
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         journal = Journal(options.out, json.loads(json.dumps(wishes, default=str)), options.resume)
     except JournalError as error:
         return _refused(str(error))
-    names, screen = list(photos), _Screen(options.json, len(photos), others)
+    names, screen = list(photos), Screen(options.json, len(photos), others)
 
     def todo() -> Iterator[tuple[str, Path]]:
         """By number: a name may be longer than an id."""
@@ -135,6 +135,15 @@ def _refused(text: str) -> int:
     return 2
 
 
+def _usual_pictures(options: argparse.Namespace) -> list[str]:
+    """The overlay, and what else all of the methods can draw."""
+    methods = options.method
+    if not methods:
+        with Client(options.address, options.timeout) as client:
+            methods = [client.model(options.model).methods[0].name]
+    return ["overlay", *(kind for kind, able in SPECIAL_PICTURES.items() if set(methods) <= set(able))]
+
+
 def _neuron(text: str) -> Neuron:
     try:
         return Neuron.parse(text)
@@ -168,98 +177,3 @@ def _keep(done: Streamed, name: str, photo: Path, out: Path, journal: Journal) -
             line["error"] = f"its files cannot be written: {error}"
     journal.add(line)
     return line
-
-
-class _Screen:
-    """What the user sees: tables for a few photos; for many a bar, their failures, and a summary."""
-
-    def __init__(self, as_json: bool, total: int, others: int):
-        self.as_json, self.total, self.others = as_json, total, others
-        self.done = self.skipped = self.failed = 0
-        self.classes = Counter[str]()
-        self.many = total > TABLES_UP_TO
-        self.console = Console(stderr=as_json or self.many, markup=False, emoji=False, highlight=False, soft_wrap=True)
-        self.began = self.said = time.monotonic()
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self.bar = Progress(*columns, console=self.console, disable=not (self.many and self.console.is_terminal))
-
-    def __enter__(self) -> "_Screen":
-        self.bar.start()
-        self.task = self.bar.add_task("explaining", total=self.total)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def skip(self) -> None:
-        """A photo that was done before."""
-        self.skipped += 1
-        self.bar.advance(self.task)
-
-    def show(self, photo: Path, line: dict[str, object], done: Streamed) -> None:
-        self.done += 1
-        self.bar.advance(self.task)
-        if self.as_json:
-            print(json.dumps(line), flush=True)
-        if "error" in line or done.reply is None:
-            self.failed += 1
-            if not self.as_json:
-                self.console.print(f"{_printable(photo)}: {line['error']}", style="red")
-            return
-        self.classes[done.reply.predictions[0].label] += 1
-        if not self.many and not self.as_json:
-            self.console.print(_table(photo, done.reply))
-            for path in line["files"]:  # type: ignore[attr-defined]
-                self.console.print(f"  {_printable(path)}")
-        now = time.monotonic()
-        if self.many and not self.console.is_terminal and now - self.said > LINE_EVERY_SECONDS:
-            self.said = now
-            rate, behind = self.done / (now - self.began), self.done + self.skipped
-            left = (self.total - behind) / rate
-            self.console.print(f"{behind} of {self.total}, {rate:.1f} a second, about {left:.0f} s left")
-
-    def end(self, stopped: str) -> None:
-        if self.skipped:
-            self.console.print(f"{self.skipped} of {self.total} were done before")
-        if stopped:
-            behind = self.done + self.skipped
-            self.console.print(f"{behind} of {self.total} done; stopped: {stopped}", style="red")
-            if self.total > 1:
-                self.console.print("the same command with --resume goes on from here")
-        elif self.many:
-            seconds = time.monotonic() - self.began
-            self.console.print(f"{self.done} photos, {self.failed} failed, {seconds:.0f} s")
-            for label, count in self.classes.most_common(10):
-                self.console.print(f"  {count:6} {label}")
-        if self.others:
-            self.console.print(f"{self.others} other files were left out; read are {', '.join(SUFFIXES)}")
-
-
-def _printable(path: object) -> str:
-    """A file name may hold bytes that are no text."""
-    return os.fsencode(str(path)).decode(errors="replace")
-
-
-def _table(photo: Path, reply: Reply) -> Table:
-    table = Table(title=f"{_printable(photo.name)}: {reply.receipt['model']} {reply.receipt['version']}")
-    table.add_column("class")
-    table.add_column("probability", justify="right")
-    table.add_column("logit", justify="right")
-    table.add_column("explained by")
-    reasons = list(reply.explanations)
-    for prediction in reply.predictions:
-        own = [one for one in reasons if isinstance(one.target, ClassTarget) and one.target.index == prediction.index]
-        row = (prediction.label, f"{prediction.probability:.3f}", f"{prediction.logit:+.2f}")
-        table.add_row(*row, "\n".join(map(_reason, own)))
-        reasons = [one for one in reasons if one not in own]
-    for reason in reasons:  # neurons, differences, and classes that are not among the strongest
-        score = f"{reason.residual.score:+.2f}" if reason.residual else ""
-        table.add_row(str(reason.target), "", score, _reason(reason))
-    return table
-
-
-def _reason(explanation: Explanation) -> str:
-    kind = explanation.kind.replace("_", " ")
-    if explanation.residual is None:
-        return f"{explanation.method} ({kind})"
-    return f"{explanation.method} ({kind}, residual {explanation.residual.relative:.0e})"

@@ -9,7 +9,7 @@ from model_archiver import ModelArchiver, ModelArchiverConfig
 from showcause.manifest import Manifest, ManifestError
 from showcause.paths import top_level
 
-FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md")
+FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md", "parts.json")
 # Milliseconds that TorchServe waits for a batch to fill. 1 gives natural batching: requests that came while the last
 # batch was computed go together, and a lone one hardly waits. (0 would mean TorchServe's default of 100.)
 BATCH_DELAY_MS = 1

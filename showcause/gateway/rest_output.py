@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from showcause.gateway.rest_input import JSON_TYPE, Refused
 from showcause.v1 import service_pb2
-from showcause.wire import DTYPES, read_map
+from showcause.wire_explanation import read_map
+from showcause.wire_tables import DTYPES
 
 PNG_TYPE, NPZ_TYPE = "image/png", "application/x-npz"
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")

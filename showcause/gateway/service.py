@@ -26,9 +26,10 @@ from showcause.gateway.engine_client import Engine
 from showcause.gateway.metrics import Metrics, Seen
 from showcause.image import Limits, too_many_bytes
 from showcause.manifest import Manifest
-from showcause.reply import METHOD_KINDS
+from showcause.request import check_methods
 from showcause.v1 import model_pb2, service_pb2
-from showcause.wire import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS, parsed, unseal
+from showcause.wire import parsed, unseal
+from showcause.wire_tables import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,9 @@ class Service:
         manifest = self.manifest(request.model, request.version)
         seen.model = manifest.name
         self._check_bytes(request, len(data))
+        if isinstance(request, service_pb2.ExplainRequest):
+            # The worker checks this too, but knows no other model.
+            check_methods(request.methods, manifest, self.manifests.values())
         try:
             response = unseal(await self._ask(manifest.name, operation, data, caller))
         except ShowcauseError:
@@ -199,7 +203,7 @@ class Service:
             input_height=manifest.input.height,
             preprocessing=PREPROCESSING_NUMBERS[manifest.input.preprocessing],
             methods=[
-                model_pb2.MethodInfo(name=name, kind=KIND_NUMBERS[METHOD_KINDS[name]]) for name in manifest.methods
+                model_pb2.MethodInfo(name=name, kind=KIND_NUMBERS[manifest.kind_of(name)]) for name in manifest.methods
             ],
             weights_sha256=manifest.weights_sha256,
             card=manifest.card if card else "",

@@ -10,15 +10,17 @@ from torch import Tensor
 from showcause.importing import ImportRefused
 from showcause.importing.checkpoint import TRACKED, adapted
 from showcause.model import misfit
-from showcause.nets import NETS, build
-from showcause.nets.bcos import BcosNet
+from showcause.nets import BCOS_NETS, build
+from showcause.nets.base import Net
 
 
-def outline(network: str, classes: int, options: Mapping[str, Any]) -> BcosNet:
+def outline(network: str, classes: int, options: Mapping[str, Any]) -> Net:
     """A network without numbers (on the device "meta"): it has shapes, and takes neither time nor memory.
 
-    Raises ImportRefused for a network or options that there are not.
+    Raises ImportRefused for a network that is no B-cos network, or options that there are not.
     """
+    if network not in BCOS_NETS:
+        raise ImportRefused(f"--network: network is {network!r}; allowed: {', '.join(BCOS_NETS)}")
     try:
         with torch.device("meta"):
             return build(network, classes, dict(options)).eval()
@@ -42,7 +44,7 @@ def check_fit(
     if outputs not in (None, classes):
         problems.append(f"the head has {outputs} outputs and {labels} has {classes} labels")
     if differing := _misfit(tensors, network, outputs or classes, options):
-        if fitting := [other for other in NETS if other != network and _fits(tensors, other, options)]:
+        if fitting := [other for other in BCOS_NETS if other != network and _fits(tensors, other, options)]:
             problems.append(f"these keys fit {' and '.join(fitting)}")
         problems.append(differing)
     raise ImportRefused("\n".join(problems))

@@ -21,8 +21,7 @@ from showcause.importing.toml import model_toml
 from showcause.manifest import sha256_of
 from showcause.model import Model, load, served_precision
 from showcause.nets import build
-from showcause.nets.base import layer_shapes
-from showcause.nets.bcos import BcosNet
+from showcause.nets.base import Net, layer_shapes
 
 # What the published networks were made for: the shorter side resized to 256 (Inception: 320), its centre cut out.
 IMAGENET = InputSpec(224, 224, "center_crop", 224 / 256)
@@ -97,7 +96,7 @@ def import_model(plan: Plan, model_store: Path, say: Callable[[str], None], forc
     return model_store / plan.name
 
 
-def _check_input(plan: Plan, net: BcosNet) -> None:
+def _check_input(plan: Plan, net: Net) -> None:
     size = f"{plan.input.width}x{plan.input.height}"
     try:
         layer_shapes(net, torch.empty(1, 3, plan.input.height, plan.input.width, device="meta"))
@@ -121,7 +120,7 @@ def _centred(state: Mapping[str, Tensor], plan: Plan) -> list[str]:
     return [f"warning: {text}, which is left out here"]
 
 
-def _rounding(net: BcosNet, model: Model) -> str:
+def _rounding(net: Net, model: Model) -> str:
     """How far the network as it is served is from the one that was given."""
     rgb = pictures(model.manifest.input)
     given, served = (each.run(rgb, explain=False).evidence for each in (net, model.net))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from showcause.image import InputSpec
 from showcause.importing import ImportRefused
-from showcause.methods import METHODS, Ask
+from showcause.methods import Ask, linear_map
 from showcause.model import Model
 from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
@@ -55,9 +55,9 @@ def self_test(model: Model) -> Iterator[str]:
 
     asks = []
     for row, index in enumerate(logits.argmax(1).tolist()):
-        parameters = METHODS["linear_map"].settle(method_pb2.Method(linear_map=method_pb2.LinearMap()), "")
+        parameters = linear_map.settle(method_pb2.Method(linear_map=method_pb2.LinearMap()), "")
         asks.append(Ask(row, ClassTarget(index, model.manifest.labels[index]), parameters))
-    found = METHODS["linear_map"].explain(forward, asks)
+    found = linear_map.explain(forward, asks)
     residual = max(evidence.relative for attribution in found for evidence in attribution.evidence)
     _require(
         residual < MOST_RESIDUAL,

@@ -11,8 +11,10 @@ In the forward pass the map is multiplied by the template at its own part's plac
 ``paper``     the equations: peak of the mask at the argmax, tau included; Loss_f = -MI(X; T) (Eq. 1, 2).
 ``released``  what the authors' MATLAB does: mask without tau, peak at the rounded centre of mass, a slope for each
               filter that is learned between 1.5 and 3, and their own gradient, ``released_gradient``.
-``match``     ours: the paper's mask without tau, and ``match_loss``, a logistic loss on the template match. It trains
-              where the other two do not (docs/parts.md has the comparison).
+``tracked``   ours: the paper's mask without tau, and three losses of our own. ``peak_loss``: the strongest place tells
+              whether the picture is of the category. The filter must find the same point of the object in two views of
+              it (equivariance, as in Thewlis, Bilen, Vedaldi: ICCV 2017), by ``soft_places``. ``overlap_loss``: groups
+              of filters look at different places. benchmarks/parts has the comparison.
 
 Shapes: x is (N, K, n, n), N pictures and K filters. Indices of places are (row, column), from 0; template index is
 row * n + column; the negative template comes last.
@@ -26,11 +28,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BETA = 4.0
-Setting = Literal["paper", "released", "match"]
-SETTINGS: tuple[Setting, ...] = ("paper", "released", "match")
+Setting = Literal["paper", "released", "tracked"]
+SETTINGS: tuple[Setting, ...] = ("paper", "released", "tracked")
 SLOPES = (1.5, 3.0)  # of the released code, in its coordinates -1..1; it starts at 2
 MOMENTUM = 0.9  # of the running mean that decides a filter's category
 NO_CATEGORY = -1
+MARGIN = 1.0
+
+
+def precision(x: Tensor) -> torch.dtype:
+    """What templates for ``x`` are computed in: float64 for float64, else at least float32 (under autocast, too)."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def tau(n: int) -> float:
@@ -38,13 +46,13 @@ def tau(n: int) -> float:
     return 0.5 / n**2
 
 
-def templates(n: int, beta: float = BETA) -> Tensor:
-    """All templates as rows, tau included: (n^2 + 1, n^2)."""
-    place = torch.arange(n, dtype=torch.get_default_dtype())
+def templates(n: int, beta: float = BETA, dtype: torch.dtype | None = None) -> Tensor:
+    """All templates as rows, tau included: (n^2 + 1, n^2), in torch's default type unless told."""
+    place = torch.arange(n, dtype=dtype or torch.get_default_dtype())
     grid = torch.cartesian_prod(place, place)
     distance = torch.cdist(grid, grid, p=1)
     positive = tau(n) * (1 - beta * distance / n).clamp_min(-1)
-    return torch.cat([positive, torch.full((1, n * n), -tau(n))])
+    return torch.cat([positive, positive.new_full((1, n * n), -tau(n))])
 
 
 def strongest_places(x: Tensor) -> Tensor:
@@ -64,12 +72,12 @@ def centers_of_mass(x: Tensor) -> Tensor:
     return torch.where(mass[..., None] > 0, center, (n - 1) / 2).round().long()
 
 
-def mask(places: Tensor, n: int, slope: Tensor | float = BETA) -> Tensor:
+def mask(places: Tensor, n: int, slope: Tensor | float = BETA, dtype: torch.dtype | None = None) -> Tensor:
     """max(1 - slope * |[i, j] - place|_1 / n, -1), the templates with a peak of 1: (N, K, n, n).
 
-    slope: one number, or one for each filter (K,).
+    slope: one number, or one for each filter (K,). dtype: torch's default unless told.
     """
-    grid = torch.arange(n, device=places.device, dtype=torch.get_default_dtype())
+    grid = torch.arange(n, device=places.device, dtype=dtype or torch.get_default_dtype())
     far = (grid - places[..., None]).abs()  # [N,K,2,n]
     per_step = slope[:, None, None] / n if isinstance(slope, Tensor) else slope / n
     return (1 - per_step * (far[:, :, 0, :, None] + far[:, :, 1, None, :])).clamp_min(-1)
@@ -84,7 +92,13 @@ class InterpretableConv2d(nn.Module):
     """
 
     def __init__(
-        self, channels: int, filters: int, classes: int, kernel: int = 3, setting: Setting = "match", masked: bool = True
+        self,
+        channels: int,
+        filters: int,
+        classes: int,
+        kernel: int = 3,
+        setting: Setting = "tracked",
+        masked: bool = True,
     ):
         super().__init__()
         if setting not in SETTINGS:
@@ -98,10 +112,6 @@ class InterpretableConv2d(nn.Module):
         self.category: Tensor
         self.seen: Tensor
 
-    def detect(self, x: Tensor) -> Tensor:
-        """The feature maps before the mask."""
-        return F.relu(self.conv(x))
-
     def focus(self, x: Tensor) -> Tensor:
         """The mask applied to feature maps; gradients pass where it is above 0, the choice of the place held fixed."""
         if not self.masked:
@@ -111,12 +121,12 @@ class InterpretableConv2d(nn.Module):
             raise ValueError(f"an interpretable layer's grid must be square: {n} x {x.shape[-2]}")
         if self.setting == "released" and self.slope is not None:
             slope = self.slope.clamp(*SLOPES) * 2 * n / (n - 1)  # from steps of 2 / (n - 1) to the paper's units
-            return F.relu(x * mask(centers_of_mass(x.detach()), n, slope))
+            return F.relu(x * mask(centers_of_mass(x.detach()), n, slope, precision(x)))
         scale = tau(n) if self.setting == "paper" else 1.0
-        return F.relu(x * (scale * mask(strongest_places(x.detach()), n)))
+        return F.relu(x * (scale * mask(strongest_places(x.detach()), n, dtype=precision(x))))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.focus(self.detect(x))
+        return self.focus(F.relu(self.conv(x)))
 
     @torch.no_grad()
     def assign(self, x: Tensor, labels: Tensor) -> None:
@@ -127,9 +137,8 @@ class InterpretableConv2d(nn.Module):
         mean = category_means(x, labels, self.seen.shape[1])
         here = torch.bincount(labels[labels >= 0], minlength=self.seen.shape[1]) > 0
         known = self.seen.abs().sum(0) > 0
-        self.seen[:, here & ~known] = mean[:, here & ~known]
-        both = here & known
-        self.seen[:, both] = MOMENTUM * self.seen[:, both] + (1 - MOMENTUM) * mean[:, both]
+        share = torch.where(known, 1 - MOMENTUM, 1.0) * here  # the first mean counts in full
+        self.seen += share * (mean - self.seen)
         self.category = self.seen.argmax(1)
 
 
@@ -149,7 +158,7 @@ def log_likelihoods(x: Tensor, hold_partition: bool = True) -> tuple[Tensor, Ten
     in the paper's Eq. 4.
     """
     n = x.shape[-1]
-    match = x.flatten(2) @ templates(n).to(x).T
+    match = x.flatten(2) @ templates(n, dtype=precision(x)).to(x).T
     log_z = match.logsumexp(0)
     given = match - (log_z.detach() if hold_partition else log_z)
     # p(T) = alpha / n^2 for each place and 1 - alpha for none, alpha = n^2 / (1 + n^2): all are 1 / (1 + n^2).
@@ -179,37 +188,79 @@ def one_template_gradient(x: Tensor, is_target: Tensor) -> Tensor:
     chosen = torch.where(is_target, places[..., 0] * n + places[..., 1], n * n)
     fit = given.gather(2, chosen[..., None])[..., 0]
     weight = fit.exp() * (fit - marginal) / (n * n + 1)
-    return -weight[..., None, None] * templates(n).to(x)[chosen].unflatten(2, (n, n))
+    return -weight[..., None, None] * templates(n, dtype=precision(x)).to(x)[chosen].unflatten(2, (n, n))
 
 
 def released_gradient(x: Tensor, is_target: Tensor, slope: Tensor | float) -> Tensor:
     """The gradient that the authors' MATLAB adds to a layer's: (N, K, n, n), before their factor 1e-5 * 0.1 / epoch.
 
     With s = mean(x * mask) where the picture is of the filter's category and s = -mean(x) elsewhere, the strength is
-    exp(s / 0.5) * (s - 0.5 * log mean exp(s / 0.5) + 0.5), over its mean in the batch; the direction is -mask, and +1.
+    exp(s / 0.5) * (s - 0.5 * log Z + 0.5), over its mean in the batch; the direction is -mask, and +1. Z is the mean of
+    exp(s / 0.5) over all pictures of the batch, as if all were of that kind. (In the MATLAB each map meets the mask of
+    another filter and picture, by a reversed index; that is not done here.)
     """
-    n = x.shape[-1]
-    shape = mask(centers_of_mass(x), n, slope)
+    shape = mask(centers_of_mass(x), x.shape[-1], slope, precision(x))
     total = x.new_zeros(x.shape)
     for member, direction in ((is_target, shape), (~is_target, -torch.ones_like(shape))):
-        count = member.sum(0).clamp_min(1)
-        s = (x * direction).mean((2, 3)).masked_fill(~member, -math.inf)
-        log_z = (s / 0.5).logsumexp(0) - count.log()
-        strength = ((s / 0.5 - log_z).exp() * (s - 0.5 * log_z + 0.5)).masked_fill(~member, 0)
-        strength = strength / (strength.sum(0) / count).clamp_min(1e-12)
+        s = (x * direction).mean((2, 3))
+        log_z = (s / 0.5).logsumexp(0) - math.log(len(s))
+        strength = ((s / 0.5 - log_z).exp() * (s - 0.5 * log_z + 0.5)) * member
+        strength = strength / (strength.sum(0) / member.sum(0).clamp_min(1)).clamp_min(1e-12)
         total = total - strength[..., None, None] * direction
     return total
 
 
-def match_loss(x: Tensor, is_target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Ours: a logistic loss on how well each map matches its best template; a scalar, mean over filters.
+# Ours. y is (N, K, n, n) before the ReLU: the logit that the filter's part is at a place.
 
-    The match of a map is the mean of x times the best template's mask (1 at the part, down to -1 away from it) times
-    n^2 / n: activation at one place speaks for the part, activation elsewhere against it. On pictures of the filter's
-    category it should be high, on others low.
-    is_target: (N, K). weight: (N, K) of each term, 1 unless given.
+
+def peak_loss(y: Tensor, is_target: Tensor) -> Tensor:
+    """Whether each map's strongest place tells if the picture is of the filter's category: a scalar.
+
+    The mean of softplus(MARGIN - peak) where it is (is_target, (N, K)), plus that of softplus(peak - MARGIN) where it
+    is not. The margin lets filters that are silent elsewhere speak up where the part is.
     """
-    n = x.shape[-1]
-    match = (x * mask(strongest_places(x.detach()), n)).sum((2, 3)) / n
-    terms = F.softplus(torch.where(is_target, -match, match))
-    return terms.mean() if weight is None else (terms * weight).sum() / weight.sum()
+    peak = torch.where(is_target, -1, 1) * (y.amax((2, 3)) - MARGIN)
+    loss = F.softplus(peak)
+    yes, no = ((loss * some).sum() / some.sum().clamp_min(1) for some in (is_target, ~is_target))
+    return yes + no
+
+
+def soft_places(y: Tensor, sharpness: float = 3.0) -> Tensor:
+    """The expected place of each map's part, under softmax(sharpness * y) over places: (N, K, 2), row and column."""
+    n = y.shape[-1]
+    likely = (sharpness * y.flatten(2)).softmax(2).unflatten(2, (n, n))
+    place = torch.arange(n, dtype=y.dtype, device=y.device)
+    return torch.stack([likely.sum(3) @ place, likely.sum(2) @ place], -1)
+
+
+def overlap_loss(y: Tensor, groups: int, sharpness: float = 1.0) -> Tensor:
+    """How often two groups of filters look at the same place: a scalar, 0 to 1.
+
+    y: the maps of one category's filters. Filter k is in group k mod ``groups``; a group's places are the mean of its
+    filters' softmax(sharpness * y). The loss is the chance that draws from two groups fall together. Without it all
+    filters of a category end at its most telling part.
+    """
+    likely = (sharpness * y.flatten(2)).softmax(2)
+    of_group = torch.stack([likely[:, group::groups].mean(1) for group in range(groups)], 1)
+    together = of_group @ of_group.transpose(1, 2)
+    apart = together.sum((1, 2)) - together.diagonal(dim1=1, dim2=2).sum(1)
+    return apart.mean() / (groups * (groups - 1))
+
+
+def balanced(seen: Tensor) -> Tensor:
+    """Categories (K,) of equally many filters each, strongest preferences first; K must be a multiple of the classes.
+
+    seen: (K, classes), as in ``InterpretableConv2d``; a filter's preference for a class is that class's share of its sum.
+    """
+    filters, classes = seen.shape
+    if filters % classes:
+        raise ValueError(f"{filters} filters cannot be shared out among {classes} classes")
+    preference = seen / seen.sum(1, keepdim=True).clamp_min(torch.finfo(seen.dtype).tiny)
+    left = [filters // classes] * classes
+    category = torch.full((filters,), NO_CATEGORY)
+    for index in preference.flatten().argsort(descending=True, stable=True).tolist():
+        filter_, class_ = divmod(index, classes)
+        if category[filter_] == NO_CATEGORY and left[class_]:
+            category[filter_] = class_
+            left[class_] -= 1
+    return category.to(seen.device)

@@ -28,7 +28,8 @@ def after_layers(layers: nn.Module, field: ReceptiveField = ReceptiveField()) ->
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             kernel, stride, padding = (
-                value if isinstance(value, int) else value[0] for value in (layer.kernel_size, layer.stride, layer.padding)
+                value if isinstance(value, int) else value[0]
+                for value in (layer.kernel_size, layer.stride, layer.padding)
             )
             field = field.after(int(kernel), int(stride), int(padding))
     return field

@@ -1,15 +1,31 @@
 """What a method is: one row of the table ``METHODS``."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from showcause.nets.base import Forward
-from showcause.reply import Residual, Target
+from showcause.manifest import Manifest
+from showcause.nets.base import Forward, Net
+from showcause.outline import Located
+from showcause.part_names import PartName
+from showcause.reply import InputFrame, Residual, Target
 from showcause.v1 import method_pb2
+from showcause.wishes import Wish
+
+
+class Model(Protocol):
+    """What methods may know of a model: see ``showcause.model.Model``, which is made after the methods."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def net(self) -> Net: ...
+    @property
+    def part_names(self) -> Mapping[int, PartName]: ...
 
 
 @dataclass(frozen=True)
@@ -26,25 +42,41 @@ class Attribution:
     """What a method found for one Ask.
 
     map: (h, w) float32, signed. weights: (C, H, W), only if asked for. color: makes the colour picture, (H, W, 4) in
-    0..1; drawn only when somebody wants it.
+    0..1; drawn only when somebody wants it. parts: finds the parts in the photo, strongest first; None of methods that
+    have none.
     """
 
     map: NDArray[np.float32]
     evidence: tuple[Residual, ...] = ()
     weights: NDArray[np.float32] | None = None
     color: Callable[[], NDArray[np.float32]] | None = None
+    parts: Callable[[InputFrame], list[Located]] | None = None
 
 
-class Explain(Protocol):
-    """One Attribution for each Ask, in their order, from a forward pass that was made to be explained."""
-
-    def __call__(self, forward: Forward, asks: Sequence[Ask]) -> list[Attribution]: ...
+# The parameters with their defaults, once they and the targets are checked against the model. The text is the method's
+# path in the request; InvalidArgument and FailedPrecondition name it, or the target that cannot be explained.
+Settle = Callable[[method_pb2.Method, str, Sequence[Wish], Model], method_pb2.Method]
+# One Attribution for each Ask, in their order, from a forward pass that was made to be explained.
+Explain = Callable[[Forward, Sequence[Ask], Model], list[Attribution]]
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """version: rises when the same parameters would give another answer. settle: fills in defaults, checks ranges."""
+    """version: rises when the same parameters would give another answer. suits: whether it explains such networks."""
 
     version: int
-    settle: Callable[[method_pb2.Method, str], method_pb2.Method]
+    suits: Callable[[Net], bool]
+    settle: Settle
     explain: Explain
+
+
+def rounds(asks: Sequence[Ask]) -> list[list[int]]:
+    """Indices of ``asks``: the first of every row, then every second one, and so on; each needs one backward pass."""
+    found: list[list[int]] = []
+    asked: dict[int, int] = defaultdict(int)
+    for index, ask in enumerate(asks):
+        if asked[ask.row] == len(found):
+            found.append([])
+        found[asked[ask.row]].append(index)
+        asked[ask.row] += 1
+    return found

@@ -6,7 +6,6 @@ holds for every unit inside the network (v1, appendix A), and for the difference
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
@@ -17,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from showcause.errors import out_of_range
-from showcause.methods.base import Ask, Attribution
+from showcause.methods.base import Ask, Attribution, rounds
 from showcause.methods.targets import bias, score
-from showcause.nets.base import Forward
+from showcause.nets.base import Forward, Net
+from showcause.nets.bcos import BcosNet
 from showcause.reply import Residual
 from showcause.v1 import method_pb2
 
@@ -28,8 +28,12 @@ MOST_SMOOTHING_PX = 63
 EPS = 1e-12
 
 
-def settle(method: method_pb2.Method, field: str) -> method_pb2.Method:
-    """The parameters with their defaults; raises InvalidArgument naming ``field``."""
+def suits(net: Net) -> bool:
+    return isinstance(net, BcosNet)
+
+
+def settle(method: method_pb2.Method, field: str, *_: object) -> method_pb2.Method:
+    """The parameters with their defaults; raises InvalidArgument naming ``field``. Every target can be explained."""
     sent = method.linear_map
     smoothing, percentile = sent.smoothing_px or SMOOTHING_PX, sent.opacity_percentile or OPACITY_PERCENTILE
     if not 0 < smoothing <= MOST_SMOOTHING_PX or smoothing % 2 == 0:
@@ -43,21 +47,15 @@ def settle(method: method_pb2.Method, field: str) -> method_pb2.Method:
     return method_pb2.Method(linear_map=settled)
 
 
-def explain(forward: Forward, asks: Sequence[Ask]) -> list[Attribution]:
+def explain(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attribution]:
     """One backward pass for the first target of every row, one for every second target, and so on."""
-    rounds: list[list[int]] = []
-    asked: dict[int, int] = defaultdict(int)
-    for index, ask in enumerate(asks):
-        if asked[ask.row] == len(rounds):
-            rounds.append([])
-        rounds[asked[ask.row]].append(index)
-        asked[ask.row] += 1
     found: dict[int, Attribution] = {}
-    for number, indices in enumerate(rounds):
+    turns = rounds(asks)
+    for number, indices in enumerate(turns):
         chosen = [asks[index] for index in indices]
         rows = [ask.row for ask in chosen]
         scores = torch.stack([score(forward, ask.row, ask.target) for ask in chosen])
-        weights = linear_map(forward, scores, rows, keep_graph=number + 1 < len(rounds))
+        weights = linear_map(forward, scores, rows, keep_graph=number + 1 < len(turns))
         contributions = (weights * forward.x.detach()[rows]).sum(1).cpu()  # [n,H,W]
         for index, ask, value, w, contribution in zip(
             indices, chosen, scores.detach(), weights.float().cpu(), contributions, strict=True

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from showcause.nets.base import Forward
 from showcause.reply import ClassTarget, Difference, Neuron, Target
-from showcause.request import TopK, Versus, Wish
+from showcause.wishes import TopK, Versus, Wish
 
 
 @dataclass(frozen=True)
@@ -69,5 +69,10 @@ def score(forward: Forward, row: int, target: Target) -> Tensor:
 
 
 def bias(forward: Forward, target: Target) -> float:
-    """What is in the target's score besides the contributions: only a class's logit has a bias."""
-    return forward.bias if isinstance(target, ClassTarget) else 0.0
+    """What is in the target's score besides the contributions: a class's bias, or the difference of two."""
+    match target:
+        case ClassTarget():
+            return float(forward.bias[target.index])
+        case Difference(ClassTarget() as of, ClassTarget() as versus):
+            return float(forward.bias[of.index] - forward.bias[versus.index])
+    return 0.0

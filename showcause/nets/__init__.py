@@ -9,13 +9,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from showcause.nets.base import name_layers
-from showcause.nets.bcos import BcosNet
+from torch import nn
+
+from showcause.nets.base import Net, name_layers
 from showcause.nets.bcos_densenet import BcosDenseNet
 from showcause.nets.bcos_inception import BcosInception
 from showcause.nets.bcos_plain import cifar9
 from showcause.nets.bcos_resnet import BcosResNet
 from showcause.nets.bcos_vgg import BcosVgg
+from showcause.nets.interpretable import InterpretableCnn, alexnet, vgg16, vgg_m, vgg_s
 
 VGG11: dict[str, Any] = {
     "stages": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
@@ -29,7 +31,7 @@ V1: dict[str, Any] = {
     "bias": math.log(0.01 / 0.99),
 }  # layers and bias as in the first paper
 
-NETS: dict[str, Callable[..., BcosNet]] = {
+BCOS_NETS: dict[str, Callable[..., Net]] = {
     # In the key layout of the official v2 checkpoints.
     "bcos_resnet18": partial(BcosResNet, blocks=(2, 2, 2, 2)),
     "bcos_resnet34": partial(BcosResNet, blocks=(3, 4, 6, 3)),
@@ -47,7 +49,22 @@ NETS: dict[str, Callable[..., BcosNet]] = {
 }
 
 
-def build(network: str, classes: int, options: dict[str, Any]) -> BcosNet:
+def _interpretable(lower: Callable[[], list[nn.Module]], channels: int, top: int) -> Callable[..., Net]:
+    """Layers are made anew for each network; lower: those below the top convolution, with ``channels`` outputs."""
+    return lambda classes, **options: InterpretableCnn(classes, lower(), channels, top, **options)
+
+
+INTERPRETABLE_NETS: dict[str, Callable[..., Net]] = {
+    "interpretable_alexnet": _interpretable(alexnet, 256, 256),
+    "interpretable_vgg16": _interpretable(vgg16, 512, 512),
+    "interpretable_vgg_m": _interpretable(vgg_m, 512, 512),
+    "interpretable_vgg_s": _interpretable(vgg_s, 512, 512),
+}
+
+NETS = BCOS_NETS | INTERPRETABLE_NETS  # the first word of a name chooses the handler
+
+
+def build(network: str, classes: int, options: dict[str, Any]) -> Net:
     """An untrained network; raises ValueError naming the network or option that is wrong."""
     if network not in NETS:
         raise ValueError(f"network is {network!r}; allowed: {', '.join(NETS)}")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +20,37 @@ class Forward:
     """One forward pass over a batch.
 
     x: the encoded input (N, C, H, W). evidence: (N, classes), the logits without their bias, with the autograd graph
-    if the pass was made to be explained. logits: (N, classes), detached. bias: what is in every logit besides.
-    activations: (N, c, h, w) of the layers that were asked for, with the graph too.
+    if the pass was made to be explained. logits: (N, classes), detached. bias: (classes,), detached, what is in each
+    logit besides. activations: (N, c, h, w) of the layers that were asked for, with the graph too.
     """
 
     x: Tensor
     evidence: Tensor
     logits: Tensor
-    bias: float
+    bias: Tensor
     activations: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def name_layers(net: nn.Module) -> None:
+class Net(Protocol):
+    """A network as the worker runs it: an ``nn.Module`` with ``run``. (Python has no type for both.)"""
+
+    classes: int
+
+    def run(self, rgb: Tensor, explain: bool, layers: Iterable[str] = ()) -> Forward:
+        """One forward pass; rgb: (N, 3, H, W) in 0..1. layers: names of those whose activations are wanted."""
+        ...
+
+    def named_modules(self) -> Iterable[tuple[str, nn.Module]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+    def train(self, mode: bool = True) -> Self: ...
+    def eval(self) -> Self: ...
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+    def to(self, *args: Any, **kwargs: Any) -> Self: ...
+    def cpu(self) -> Self: ...
+
+
+def name_layers(net: Net) -> None:
     """Makes the layers of ``net`` readable by their names. Called once, by ``showcause.nets.build``."""
 
     def note(name: str, _: nn.Module, __: object, output: object) -> None:
@@ -53,16 +72,6 @@ def reading(names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
         yield noted
     finally:
         _READING.reset(token)
-
-
-class Net(Protocol):
-    """A network as the worker runs it."""
-
-    def run(self, rgb: Tensor, explain: bool, layers: Iterable[str] = ()) -> Forward:
-        """One forward pass; rgb: (N, 3, H, W) in 0..1. layers: names of those whose activations are wanted."""
-        ...
-
-    def named_modules(self) -> Iterable[tuple[str, nn.Module]]: ...
 
 
 def layer_shapes(net: Net, rgb: Tensor) -> dict[str, tuple[int, int, int]]:

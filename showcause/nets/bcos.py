@@ -77,4 +77,5 @@ class BcosNet(nn.Module):
         with torch.inference_mode(False), torch.set_grad_enabled(explain), reading(layers) as activations:
             x = add_inverse(rgb).requires_grad_(explain)
             evidence = self.evidence(x, hold=explain)
-        return Forward(x, evidence, evidence.detach() + self.bias, self.bias, activations)
+            logits = evidence.detach() + self.bias
+        return Forward(x, evidence, logits, logits.new_full((self.classes,), self.bias), activations)

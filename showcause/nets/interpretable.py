@@ -10,6 +10,7 @@ so that each part's contribution to a logit is exact; the paper's fully connecte
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ class InterpretableCnn(nn.Module):
         filters: int | None = None,
         head: str = "linear",
         hidden: int = 4096,
-        setting: Setting = "match",
+        setting: Setting = "tracked",
         masked: bool = True,
     ):
         super().__init__()
@@ -117,18 +118,21 @@ class InterpretableCnn(nn.Module):
         filters = top if filters is None else filters
         self.classes, self.exact = classes, head == "linear"
         self.features = nn.Sequential(*lower)
-        self.top = InterpretableConv2d(channels, top, classes, 3, setting, masked)
+        # In our own setting the top convolution stays ordinary: a mask there takes from the parts above it.
+        self.top = InterpretableConv2d(channels, top, classes, 3, setting, masked and setting != "tracked")
         self.parts = InterpretableConv2d(top, filters, classes, 3, setting, masked)
         self.head = LinearHead(filters, classes) if self.exact else FullHead(filters, classes, hidden)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
 
     @property
     def bias(self) -> Tensor:
         """Of each class's logit: (classes,)."""
         return self.head.last.bias
 
-    @property
+    @cached_property
     def receptive_field(self) -> ReceptiveField:
         """Of the units of ``parts``."""
         return after_layers(self.parts, after_layers(self.top, after_layers(self.features)))

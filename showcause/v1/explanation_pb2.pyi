@@ -15,10 +15,12 @@ class PictureKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PICTURE_KIND_HEAT_MAP: _ClassVar[PictureKind]
     PICTURE_KIND_OVERLAY: _ClassVar[PictureKind]
     PICTURE_KIND_COLOR: _ClassVar[PictureKind]
+    PICTURE_KIND_TILES: _ClassVar[PictureKind]
 PICTURE_KIND_UNSPECIFIED: PictureKind
 PICTURE_KIND_HEAT_MAP: PictureKind
 PICTURE_KIND_OVERLAY: PictureKind
 PICTURE_KIND_COLOR: PictureKind
+PICTURE_KIND_TILES: PictureKind
 
 class OutputOptions(_message.Message):
     __slots__ = ("map", "pictures", "box")

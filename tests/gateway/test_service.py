@@ -2,15 +2,24 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
 from showcause.client.calls import explain_request
-from showcause.errors import Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable, out_of_range
+from showcause.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    out_of_range,
+)
 from showcause.gateway.metrics import Metrics
 from showcause.gateway.service import Service
 from showcause.manifest import read_manifest
-from showcause.v1 import model_pb2, service_pb2
+from showcause.v1 import method_pb2, model_pb2, service_pb2
 from showcause.wire import OK, seal
 
 
@@ -112,6 +121,39 @@ def test_a_request_that_is_large_beside_its_photo_is_refused_unread(make):
     assert not service.engine.calls
 
 
+def filter_parts(service: Service, **wishes):
+    return ask(service, explain_request(b"photo", methods=["filter_parts"], **wishes).SerializeToString())
+
+
+def test_a_method_of_another_model_is_refused_naming_the_models_that_answer_it(shipped):
+    bcos = read_manifest(shipped)
+    others = [replace(bcos, name=name, methods=("filter_parts",)) for name in ("parts-1", "parts-2")]
+    service = Service([bcos, *others], FakeEngine(OK), Metrics())
+    with pytest.raises(FailedPrecondition) as caught:
+        filter_parts(service, model="animals-bcos")
+    error = caught.value
+    assert (error.reason, error.field, error.value) == ("METHOD_NOT_AVAILABLE", "methods[0]", "filter_parts")
+    assert error.allowed == "linear_map, or filter_parts of parts-1, parts-2"
+    assert not service.engine.calls, "nothing is computed for it"
+    filter_parts(service, model="parts-1")
+    assert len(service.engine.calls) == 1
+    assert counted(service, "animals-bcos", "FAILED_PRECONDITION") == 1
+
+
+def test_a_method_that_no_model_answers_is_refused_too(make):
+    with pytest.raises(FailedPrecondition) as caught:
+        filter_parts(make(OK))
+    assert caught.value.allowed == "linear_map"
+
+
+def test_what_a_method_explains_is_told_as_it_is_for_the_model(shipped):
+    parts = replace(read_manifest(shipped), methods=("filter_parts",), network="interpretable_alexnet")
+    for options, kind in (({}, method_pb2.EXPLANATION_KIND_INHERENT), ({"head": "linear"}, 1), ({"head": "full"}, 2)):
+        service = Service([replace(parts, network_options=options)], FakeEngine(OK), Metrics())
+        found = service.get_model(service_pb2.GetModelRequest().SerializeToString()).model
+        assert [(method.name, method.kind) for method in found.methods] == [("filter_parts", kind)]
+
+
 def test_a_draining_service_refuses_new_requests(make):
     service = make(OK)
     service.draining.set()
@@ -127,8 +169,6 @@ def test_request_ids_that_could_forge_a_log_are_replaced(make):
 
 
 def test_models_come_in_pages(shipped):
-    from dataclasses import replace
-
     manifests = [replace(read_manifest(shipped), name=name) for name in ("c", "a", "b")]
     service = Service(manifests, FakeEngine(OK), Metrics())
     first = service.list_models(service_pb2.ListModelsRequest(page_size=2).SerializeToString())

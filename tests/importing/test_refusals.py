@@ -181,6 +181,7 @@ def test_bad_names(run, store, good, name):
         (("--crop", "nan"), "above 0, up to 1"),
         (("--preprocessing", "stretch"), "invalid choice"),
         (("--network", "resnet18"), "network is 'resnet18'; allowed: bcos_resnet18, "),
+        (("--network", "interpretable_alexnet"), "network is 'interpretable_alexnet'; allowed: bcos_resnet18, "),
         (("--network", "bcos_v1_inception3", "--input", "32"), "--input 32x32: network bcos_v1_inception3 cannot run"),
     ],
 )

@@ -1,0 +1,68 @@
+"""What TorchServe runs in each worker process; ``handlers/`` has a class of it for each kind of network.
+
+The gateway sends the fields ``operation``, ``request``, ``deadline`` and ``request_id``, and gets envelopes. A plain
+photo (sent to TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the model's
+first method for the strongest class.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from google.protobuf.json_format import MessageToJson
+
+from showcause.errors import ShowcauseError, to_status
+from showcause.image import Limits
+from showcause.model import load
+from showcause.v1 import input_pb2, service_pb2
+from showcause.wire import unseal
+from showcause.worker import Call, explain
+
+
+class Handler:
+    """One model in one worker process. TorchServe takes a class of the handler's own file, so that each derives one."""
+
+    def initialize(self, context: Any) -> None:
+        """Loads the model that TorchServe has unpacked."""
+        warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a photo is the caller's to know
+        properties = context.system_properties
+        gpu = properties.get("gpu_id")
+        device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
+        torch.set_num_threads(int(os.environ.get("SHOWCAUSE_WORKER_THREADS", torch.get_num_threads())))
+        self.model = load(Path(properties["model_dir"]), device)
+        self.limits = Limits(
+            int(os.environ.get("SHOWCAUSE_MAX_IMAGE_BYTES", Limits.image_bytes)),
+            int(os.environ.get("SHOWCAUSE_MAX_IMAGE_PIXELS", Limits.image_pixels)),
+        )
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
+        """A batch of rows -> as many answers."""
+        envelopes = explain(self.model, [to_call(row) for row in data], self.limits)
+        return [
+            envelope if "operation" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)
+        ]
+
+
+def to_call(row: Mapping[str, Any]) -> Call:
+    """One row of TorchServe's batch."""
+    if "operation" in row:
+        deadline = bytes(row["deadline"]).decode()
+        request_id = bytes(row["request_id"]).decode()
+        return Call(bytes(row["operation"]).decode(), bytes(row["request"]), float(deadline), request_id)
+    photo = row.get("data") or row.get("body")
+    # A JSON body comes parsed: it is no photo, and is answered like one that is missing.
+    image = bytes(photo) if isinstance(photo, bytes | bytearray) else b""
+    return Call("explain", service_pb2.ExplainRequest(input=input_pb2.Input(image=image)).SerializeToString())
+
+
+def as_json(envelope: bytes) -> bytes:
+    """What a plain photo's sender can read."""
+    message: Any
+    try:
+        message = service_pb2.ExplainResponse.FromString(unseal(envelope))
+    except ShowcauseError as error:
+        message = to_status(error)
+    return MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True).encode()
