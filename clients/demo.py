@@ -1,4 +1,4 @@
-"""`make run`: starts the service, explains a photo of a cat, shows the answer, stops the service.
+"""`make run`: starts the service, explains a photo of a cat with each model, shows the answers, stops the service.
 
 The service runs as `showcause serve` starts it; if one is running already, that one is asked. The photo is
 scikit-image's `chelsea`.
@@ -18,6 +18,7 @@ from PIL import Image
 from showcause import cli
 
 ADDRESS = "127.0.0.1:50051"
+MODELS = ("animals-bcos", "animals-parts")
 
 
 def main() -> int:
@@ -36,7 +37,9 @@ def main() -> int:
         while not answers(ADDRESS, seconds=1):
             if service is not None and service.poll() is not None:
                 return 1  # its message stands above
-        code = cli.main(["explain", str(photo), "--out", str(options.out)])
+        code = 0
+        for model in MODELS:
+            code |= cli.main(["explain", str(photo), "--model", model, "--out", str(options.out / model)])
         print(f"{time.monotonic() - began:.0f} s from the start of the service to the pictures")
         if options.keep and service is not None:
             print("the service goes on; Ctrl-C stops it")

@@ -34,7 +34,7 @@ from showcause.train.parts import NEGATIVE, Recipe, fit, start
 
 FILTERS = 64  # of the added layer: one category has not 256 different parts
 RECIPE = Recipe(steps=300)
-STRENGTHS = {"tracked": 1.0, "paper": 1.0, "released": 1.0}  # of the filter loss
+STRENGTHS = {"tracked": 0.2, "paper": 1.0, "released": 1.0}  # of the filter loss
 KINDS = ("ordinary", "interpretable")
 
 
@@ -143,7 +143,7 @@ def main() -> None:
     lower = InterpretableCnn(1, alexnet(), 256, 256, FILTERS)
     start(lower, features, RECIPE.gain)
     train = read_crops(options.data, "train", names)
-    views = cache(lower, train, options.out / "train")
+    views = cache(lower, train, options.out / "train", views=("object", "moved", "moved", "moved"))
     splits = ["val"] if options.split == "val" else ["val", "test"]
     crops = {split: read_crops(options.data, split, names) for split in splits}
     held_out = [picture for split in splits for picture in crops[split]]

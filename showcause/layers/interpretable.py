@@ -33,7 +33,7 @@ SETTINGS: tuple[Setting, ...] = ("paper", "released", "tracked")
 SLOPES = (1.5, 3.0)  # of the released code, in its coordinates -1..1; it starts at 2
 MOMENTUM = 0.9  # of the running mean that decides a filter's category
 NO_CATEGORY = -1
-MARGIN = 1.0
+MARGIN = 2.0
 
 
 def precision(x: Tensor) -> torch.dtype:
@@ -250,7 +250,7 @@ def overlap_loss(y: Tensor, groups: int, sharpness: float = 1.0) -> Tensor:
 def balanced(seen: Tensor) -> Tensor:
     """Categories (K,) of equally many filters each, strongest preferences first; K must be a multiple of the classes.
 
-    seen: (K, classes), as in ``InterpretableConv2d``; a filter's preference for a class is that class's share of its sum.
+    seen: (K, classes), as in ``InterpretableConv2d``; what a filter prefers is measured in shares of its own sum.
     """
     filters, classes = seen.shape
     if filters % classes:

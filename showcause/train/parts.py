@@ -19,6 +19,7 @@ from showcause.train.checkpoint import keep, resume
 from showcause.train.loop import learning_rate
 from showcause.train.part_views import Cache
 
+KEEP_EVERY = 500  # steps from checkpoint to checkpoint
 NEGATIVE = -1  # label of a picture of no category that the network knows
 
 
@@ -32,13 +33,13 @@ class Recipe:
     """
 
     steps: int
-    batch: int = 32
+    batch: int = 48
     rate_top: float = 2e-4
     rate_parts: float = 1e-3
     rate_head: float = 3e-3
-    strength: float = 1.0
+    strength: float = 0.2
     same_point: float = 10.0
-    apart: float = 10.0
+    apart: float = 5.0
     groups: int = 4
     gain: float = 0.2
     logistic: bool = False
@@ -84,10 +85,13 @@ def fit(
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     base = [group["lr"] for group in optimizer.param_groups]
-    settings, path = f"{recipe}, {len(labels)} pictures", out and out / "checkpoint.pt"
+    kind = net.parts.setting if net.parts.masked else "the twin"
+    settings, path = f"{recipe}, {kind}, {len(labels)} pictures", out and out / "checkpoint.pt"
     saved = resume(path, settings, net, optimizer) if path else {}
+    learning = [conv for conv in (net.top, net.parts) if conv.masked]
     if saved:
-        net.parts.seen = saved["seen"]
+        for conv, seen in zip(learning, saved["seen"], strict=True):
+            conv.seen = seen
         say(f"resuming after step {saved['step']} from {path}")
     began, total = time.monotonic(), 0.0
     for step in range(saved.get("step", 0), recipe.steps):
@@ -98,12 +102,12 @@ def fit(
         loss.backward()
         optimizer.step()
         total += loss.item()
+        if path and step % KEEP_EVERY == KEEP_EVERY - 1:
+            keep(path, settings, net, optimizer, step=step + 1, seen=[conv.seen for conv in learning])
         if step % 100 == 99 or step + 1 == recipe.steps:
             mean, seconds = total / (step % 100 + 1), time.monotonic() - began
             say(f"  step {step + 1}/{recipe.steps}, loss {mean:.3f}, {seconds:.0f} s")
             total = 0.0
-            if path and step % 500 == 499:
-                keep(path, settings, net, optimizer, step=step + 1, seen=net.parts.seen if net.parts.masked else None)
     net.eval().requires_grad_(False)
 
 

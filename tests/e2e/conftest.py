@@ -83,7 +83,13 @@ def launch() -> Iterator[Callable[..., Running]]:
 def service(shipped: Path) -> Iterator[Running]:
     """The shipped model with small limits, so that tests can go over them cheaply."""
     running = start(
-        "--model-store", str(shipped.parent), "--max-image-bytes", "3000000", "--max-image-pixels", "1000000"
+        "animals-bcos",
+        "--model-store",
+        str(shipped.parent),
+        "--max-image-bytes",
+        "3000000",
+        "--max-image-pixels",
+        "1000000",
     )
     if not running.grpc:
         pytest.fail(f"the service did not start:\n{running.output}")

@@ -56,7 +56,7 @@ def in_flight(running: Running) -> float:
 
 def test_sigterm_answers_what_was_accepted_over_grpc_and_rest_and_leaves_nothing(launch, shipped, photo):
     """Six slow requests are in flight when SIGTERM comes; a client that watches the health holds nothing up."""
-    running = launch("--model-store", str(shipped.parent), "--grace-seconds", "1000")
+    running = launch("animals-bcos", "--model-store", str(shipped.parent), "--grace-seconds", "1000")
     processes = children(running.process.pid)
     assert len(processes) >= 2, "a JVM and a worker"
     url = f"{running.rest}/v1/models/animals-bcos:explain?top_k=8&picture=overlay"
@@ -83,7 +83,7 @@ def test_sigterm_answers_what_was_accepted_over_grpc_and_rest_and_leaves_nothing
 
 
 def test_a_killed_worker_is_seen_and_comes_back(launch, shipped, photo):
-    running = launch("--model-store", str(shipped.parent))
+    running = launch("animals-bcos", "--model-store", str(shipped.parent))
 
     def ready_within(seconds: float, wanted: bool) -> bool:
         deadline = time.monotonic() + seconds
@@ -106,7 +106,7 @@ def test_a_killed_worker_is_seen_and_comes_back(launch, shipped, photo):
 
 @pytest.mark.gpu
 def test_torchserve_with_a_gpu(launch, shipped, photo):
-    running = launch("--model-store", str(shipped.parent), "--gpus", "1")
+    running = launch("animals-bcos", "--model-store", str(shipped.parent), "--gpus", "1")
     with Client(running.grpc) as client:
         reply = client.explain(photo)
     assert reply.receipt["device"] == "cuda:0"
@@ -116,14 +116,18 @@ def test_torchserve_with_a_gpu(launch, shipped, photo):
 
 def test_a_proxy_in_the_environment_is_not_asked_for_loopback(launch, shipped, photo):
     running = launch(
-        "--model-store", str(shipped.parent), http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"
+        "animals-bcos",
+        "--model-store",
+        str(shipped.parent),
+        http_proxy="http://127.0.0.1:9",
+        HTTP_PROXY="http://127.0.0.1:9",
     )
     assert running.grpc, running.output
     assert running.stop() == 0
 
 
 def test_a_dead_jvm_is_a_message_and_a_code_and_leaves_nothing(launch, shipped):
-    running = launch("--model-store", str(shipped.parent))
+    running = launch("animals-bcos", "--model-store", str(shipped.parent))
     jvm, *workers = children(running.process.pid)
     os.kill(jvm, signal.SIGKILL)
     assert running.process.wait(30) == 1
@@ -132,7 +136,7 @@ def test_a_dead_jvm_is_a_message_and_a_code_and_leaves_nothing(launch, shipped):
 
 
 def test_a_killed_gateway_takes_the_jvm_along(launch, shipped):
-    running = launch("--model-store", str(shipped.parent))
+    running = launch("animals-bcos", "--model-store", str(shipped.parent))
     processes = children(running.process.pid)
     running.process.kill()
     running.process.wait()
@@ -166,14 +170,14 @@ def test_a_model_that_cannot_be_loaded_is_a_message_not_a_hang(launch, shipped, 
 
 
 def test_an_unknown_name_and_an_empty_store(launch, shipped, tmp_path):
-    assert "it has animals-bcos" in failing(launch, "nix", "--model-store", str(shipped.parent)).output
+    assert "it has animals-bcos, animals-parts" in failing(launch, "nix", "--model-store", str(shipped.parent)).output
     assert "holds no model" in failing(launch, "--model-store", str(tmp_path)).output
 
 
 @pytest.mark.parametrize("kind", ["grpc", "rest", "metrics"])
 def test_a_port_that_is_taken_is_named(launch, shipped, service, kind):
     port = getattr(service, kind).rsplit(":")[-1]
-    running = failing(launch, "--model-store", str(shipped.parent), f"--{kind}-port", port)
+    running = failing(launch, "animals-bcos", "--model-store", str(shipped.parent), f"--{kind}-port", port)
     assert f"cannot listen on 127.0.0.1:{port}" in running.output
     assert "Traceback" not in running.output
 

@@ -196,7 +196,7 @@ def test_file_names_that_are_too_long_or_no_text_fail_alone_or_not_at_all(servic
 
 
 def test_a_service_that_stops_answers_the_photos_it_has(launch, shipped, thumbnails):
-    running = launch("--model-store", str(shipped.parent))
+    running = launch("animals-bcos", "--model-store", str(shipped.parent))
     with Client(running.grpc) as client:
         stream = client.explain_stream(thumbnails[n % 50] for n in range(10**6))
         for _ in range(20):
@@ -211,7 +211,7 @@ def test_a_service_that_stops_answers_the_photos_it_has(launch, shipped, thumbna
 
 
 def test_a_service_that_is_silent_is_not_waited_for_longer_than_asked(launch, shipped, photo):
-    running = launch("--model-store", str(shipped.parent))
+    running = launch("animals-bcos", "--model-store", str(shipped.parent))
     worker = family(running.process.pid)["worker"]
     os.kill(worker, signal.SIGSTOP)
     try:
