@@ -56,8 +56,28 @@ def test_readme_python(service, folder, number, said):
     assert list(folder.glob("**/*.png")) or number
 
 
+def test_readme_parts_and_a_call_that_names_no_model(launch, shipped, folder):
+    running = launch("--model-store", str(shipped.parent))  # all that is shipped
+    code = adapted(blocks("python")[3], running).replace("Client()", f"Client({running.grpc!r})")
+    environment = os.environ | {"PYTHONPATH": str(README.parent)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"cat .*: \+\d+%, named at \d+%\n", done.stdout), done.stdout
+    done = subprocess.run(
+        [*command[:2], code.replace('model="animals-parts", ', "")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert "model: " in done.stderr
+    assert "allowed: animals-bcos, animals-parts" in done.stderr
+
+
 def test_every_python_block_of_the_readme_is_tried():
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
 
 
 def test_readme_curl(service, folder):
