@@ -1,4 +1,4 @@
-"""Makes the README's pictures of scikit-image's `chelsea`: docs/explanation.png and docs/inside.png."""
+"""Makes the README's pictures of scikit-image's `chelsea`: docs/explanation.png, docs/inside.png and docs/parts.png."""
 
 import argparse
 import io
@@ -25,21 +25,26 @@ def main() -> None:
     photo.save(buffer, "PNG")
     model = load(top_level("model_store") / "animals-bcos")
 
-    (cat,) = asked(model, buffer.getvalue(), ["cat"])
+    (cat,) = asked(model, buffer.getvalue(), ["cat"], ["overlay", "color"])
     strip(
         FOLDER / "explanation.png",
         [(photo, "the photo"), (panel(cat, "overlay"), "for and against 'cat'"), (panel(cat, "color"), "what it saw")],
     )
-    reasons = asked(model, buffer.getvalue(), [Neuron("features.11"), Neuron("features.18"), Difference("cat", "dog")])
+    inside = [Neuron("features.11"), Neuron("features.18"), Difference("cat", "dog")]
+    reasons = asked(model, buffer.getvalue(), inside, ["overlay", "color"])
     strip(
         FOLDER / "inside.png",
         [(panel(reason, "color"), f"the strongest unit of its layer: {reason.target}") for reason in reasons[:2]]
         + [(panel(reasons[2], "overlay"), f"why {reasons[2].target}")],
     )
+    (parts,) = asked(load(top_level("model_store") / "animals-parts"), buffer.getvalue(), ["cat"], ["overlay"])
+    picture = parts.picture("overlay")
+    (FOLDER / "parts.png").write_bytes(picture.png)
+    print(f"parts.png: {picture.width} x {picture.height}, {len(picture.png) // 1024} KB")
 
 
-def asked(model: Model, photo: bytes, targets: list) -> tuple[Explanation, ...]:
-    request = explain_request(photo, target=targets, pictures=["overlay", "color"])
+def asked(model: Model, photo: bytes, targets: list, pictures: list[str]) -> tuple[Explanation, ...]:
+    request = explain_request(photo, target=targets, pictures=pictures)
     (envelope,) = explain(model, [Call("explain", request.SerializeToString())])
     return read_reply(service_pb2.ExplainResponse.FromString(unseal(envelope))).explanations
 

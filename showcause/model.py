@@ -76,7 +76,7 @@ def _part_names(manifest: Manifest, net: Net) -> Mapping[int, PartName]:
         if path.exists():
             raise ManifestError(f"{path}: network {manifest.network}, with its options, has no parts to be named")
         return {}
-    if int(net.parts.category.max()) >= len(manifest.labels):
+    if not NO_CATEGORY <= int(net.parts.category.min()) <= int(net.parts.category.max()) < len(manifest.labels):
         raise ManifestError(f"{manifest.weights_path}: parts.category names a class that labels.txt does not have")
     names = read_part_names(path, PARTS, len(net.parts.category), manifest.labels)
     for number, named in names.items():

@@ -202,13 +202,14 @@ def _drawn(kind: str, item: Item, found: Attribution, parts: Sequence[Located]) 
         return render.overlay(found.map, item.frame, item.ground)
     if kind == "color" and found.color is not None:
         return render.color(found.color())
-    return render.heat_map(found.map, item.frame)
+    size = (item.frame.network_width, item.frame.network_height)
+    return render.heat_map(found.resized(found.map, size), item.frame)
 
 
 def _raw_map(attribution: Attribution, job: Job) -> NDArray[np.float32] | None:
     if job.map is None:
         return None
-    return render.resized(attribution.map, job.map.size) if job.map.size else attribution.map
+    return attribution.resized(attribution.map, job.map.size) if job.map.size else attribution.map
 
 
 def _predictions(model: Model, item: Item) -> list[reply.Prediction]:

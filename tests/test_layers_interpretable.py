@@ -214,7 +214,7 @@ def test_an_empty_map_stays_empty_and_harmless():
     targets = torch.ones(2, 8, dtype=torch.bool)
     assert layer.mutual_information_loss(empty).isfinite().all()
     assert layer.released_gradient(empty.detach(), targets, 2.0).isfinite().all()
-    assert layer.peak_loss(empty, targets).item() == pytest.approx(math.log(2))
+    assert layer.peak_loss(empty, targets).item() == pytest.approx(softplus(2))
 
 
 @pytest.mark.parametrize("setting", layer.SETTINGS)
@@ -243,15 +243,15 @@ def softplus(x: float) -> float:
 
 
 def test_peak_loss_by_hand():
-    # Peaks: 2 and 1 on pictures of the category, -1 on another.
+    # Peaks: 2 and 1 on pictures of the category, -1 on another; the margin is 2.
     y = double([[[2.0, 1], [-3, 0]]], [[[0, 1], [0, -5]]], [[[-1, -2], [-3, -4]]]).requires_grad_()
     is_target = torch.tensor([[True], [True], [False]])
     loss = layer.peak_loss(y, is_target)
-    assert loss.item() == pytest.approx((softplus(-2) + softplus(-1)) / 2 + softplus(-1))
+    assert loss.item() == pytest.approx((softplus(2 - 2) + softplus(2 - 1)) / 2 + softplus(-1 - 2))
     (gradient,) = torch.autograd.grad(loss, y)
     assert torch.equal(gradient[:, 0].sign(), double([[-1, 0], [0, 0]], [[0, -1], [0, 0]], [[1, 0], [0, 0]]))
     # A batch that shows nothing of the category counts for what it is.
-    assert layer.peak_loss(y[2:], is_target[2:]).item() == pytest.approx(softplus(-1))
+    assert layer.peak_loss(y[2:], is_target[2:]).item() == pytest.approx(softplus(-1 - 2))
 
 
 def test_soft_places_by_hand():
@@ -320,3 +320,17 @@ def test_what_is_refused():
         layer.InterpretableConv2d(1, 1, 1, setting="papers")
     with pytest.raises(ValueError, match="square: 3 x 2"):
         layer.InterpretableConv2d(1, 1, 1)(torch.zeros(1, 1, 2, 3))
+
+
+def test_released_gradient_stays_bounded_where_targets_are_silent():
+    # Then s - 0.5 log Z + 0.5 can be negative, and its mean near 0.
+    x = random_maps(6, filters=8) * 20
+    targets = torch.zeros(len(x), 8, dtype=torch.bool)
+    targets[:3] = True
+    x[:3] = 0.01
+    assert layer.released_gradient(x, targets, 4.0).abs().max() < len(x) + 1
+
+
+def test_overlap_of_fewer_filters_than_groups():
+    assert layer.overlap_loss(torch.randn(2, 1, 5, 5), 4) == 0
+    assert layer.overlap_loss(torch.randn(2, 3, 5, 5), 4).isfinite()

@@ -1,4 +1,4 @@
-"""Do filters track parts? For each category one interpretable AlexNet and its ordinary twin, measured with controls.
+"""Do filters track parts? For each category an interpretable network and its ordinary twin, measured with controls.
 
     python benchmarks/parts/recipe.py --data DATA --features alexnet_features_imagenet.safetensors --out runs/parts
 
@@ -26,33 +26,31 @@ from showcause.evaluation.report import versions, without_nan
 from showcause.evaluation.run import Observed, joined, of_maps
 from showcause.evaluation.scaling import up_scaling
 from showcause.layers.interpretable import SETTINGS, Setting
-from showcause.nets.interpretable import InterpretableCnn, alexnet
+from showcause.nets.interpretable import InterpretableCnn, alexnet, vgg16
 from showcause.train.animal_parts import FRAME_PX, read_parts
 from showcause.train.animals import category_names, read_crops
 from showcause.train.part_views import Cache, cache
 from showcause.train.parts import NEGATIVE, Recipe, fit, start
 
+NETWORKS = {"alexnet": (alexnet, 256), "vgg16": (vgg16, 512)}  # the layers below the top, and its channels
 FILTERS = 64  # of the added layer: one category has not 256 different parts
 RECIPE = Recipe(steps=300)
 STRENGTHS = {"tracked": 0.2, "paper": 1.0, "released": 1.0}  # of the filter loss
 KINDS = ("ordinary", "interpretable")
 
 
-def trained(
-    kind: str,
-    setting: Setting,
-    features: dict[str, torch.Tensor],
-    views: Cache,
-    labels: NDArray[np.int64],
-    recipe: Recipe,
-) -> InterpretableCnn:
-    torch.manual_seed(recipe.seed)
+def untrained(network: str, setting: Setting = "tracked", kind: str = "interpretable") -> InterpretableCnn:
+    lower, channels = NETWORKS[network]
     masked = kind == "interpretable"
-    net = InterpretableCnn(1, alexnet(), 256, 256, FILTERS, setting=setting, masked=masked)
+    return InterpretableCnn(1, lower(), channels, channels, FILTERS, setting=setting, masked=masked)
+
+
+def trained(
+    net: InterpretableCnn, features: dict[str, torch.Tensor], views: Cache, labels: NDArray[np.int64], recipe: Recipe
+) -> None:
     start(net, features, recipe.gain)
-    net = net.to(memory_format=torch.channels_last)
+    net.to(memory_format=torch.channels_last)
     fit(net, views, labels, recipe, say=lambda line: None)
-    return net
 
 
 @torch.no_grad()
@@ -76,7 +74,8 @@ def measured(
         yes.maps, activation_thresholds(np.concatenate([yes.maps, no.maps])), up_scaling(field, n, FRAME_PX)
     )
     found = measure_category(yes.places, yes.scores, boxes[:, mine], (FRAME_PX, FRAME_PX), regions)
-    apart = np.linalg.norm(yes.places[:, :, None] - yes.places[:, None], axis=-1)
+    first, second = np.triu_indices(FILTERS, 1)
+    apart = np.linalg.norm(yes.places[:, first] - yes.places[:, second], axis=-1)
     right = (yes.logits > 0).mean() / 2 + (no.logits <= 0).mean() / 2
     return asdict(found) | {"accuracy": float(right), "filters_apart_px": float(apart.mean())}
 
@@ -95,6 +94,11 @@ def mean_of(results: dict[str, dict], kind: str, split: str) -> dict[str, float]
 COLUMNS = ("instability", "shuffled", "fixed_center", "random", "tracking")
 
 
+def figure(value: float | None) -> str:
+    """None and NaN stand for what could not be measured: all filters of a category may be dead."""
+    return "-" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
 def table(results: dict[str, dict], splits: list[str]) -> str:
     """Markdown: the means of each kind on each split, and the categories."""
     head = ["accuracy", *COLUMNS, "interpretability", "filters apart (px)", "alive", "dead", "rare"]
@@ -108,8 +112,8 @@ def table(results: dict[str, dict], splits: list[str]) -> str:
         for kind in KINDS:
             mean = mean_of(results, kind, split)
             places = mean["stability"]
-            figures = [f"{mean['accuracy']:.1%}", *(f"{places[key]:.3f}" for key in COLUMNS)]
-            figures += [f"{mean['interpretability']:.3f}", f"{mean['filters_apart_px']:.0f}"]
+            figures = [f"{mean['accuracy']:.1%}", *(figure(places[key]) for key in COLUMNS)]
+            figures += [figure(mean["interpretability"]), f"{mean['filters_apart_px']:.0f}"]
             figures += [str(places[key]) for key in ("alive", "dead", "rare")]
             lines.append(f"| {kind} | {split} | " + " | ".join(figures) + " |")
     split = splits[-1]
@@ -120,8 +124,9 @@ def table(results: dict[str, dict], splits: list[str]) -> str:
         old, new = before["stability"], after["stability"]
         lines.append(
             f"| {name} | {before['accuracy']:.1%} -> {after['accuracy']:.1%} "
-            f"| {old['instability']:.3f} -> {new['instability']:.3f} | {old['shuffled']:.3f} -> {new['shuffled']:.3f} "
-            f"| {new['fixed_center']:.3f} | {new['random']:.3f} |"
+            f"| {figure(old['instability'])} -> {figure(new['instability'])} "
+            f"| {figure(old['shuffled'])} -> {figure(new['shuffled'])} "
+            f"| {figure(new['fixed_center'])} | {figure(new['random'])} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -129,8 +134,9 @@ def table(results: dict[str, dict], splits: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with crops.csv")
-    parser.add_argument("--features", type=Path, required=True, help="AlexNet's convolutions, ImageNet-trained")
-    parser.add_argument("--out", type=Path, default=Path("runs/parts"), help="caches and results (4 GB)")
+    parser.add_argument("--network", choices=NETWORKS, default="alexnet")
+    parser.add_argument("--features", type=Path, required=True, help="the network's convolutions, ImageNet-trained")
+    parser.add_argument("--out", type=Path, default=Path("runs/parts"), help="caches and results (AlexNet: 4 GB)")
     parser.add_argument("--categories", nargs="*", help="default: all 30")
     parser.add_argument("--setting", choices=SETTINGS, default="tracked")
     parser.add_argument("--strength", type=float, help="of the filter loss")
@@ -140,7 +146,7 @@ def main() -> None:
 
     features = load_file(options.features)
     names = category_names(options.data)
-    lower = InterpretableCnn(1, alexnet(), 256, 256, FILTERS)
+    lower = untrained(options.network)
     start(lower, features, RECIPE.gain)
     train = read_crops(options.data, "train", names)
     views = cache(lower, train, options.out / "train", views=("object", "moved", "moved", "moved"))
@@ -156,7 +162,12 @@ def main() -> None:
 
     strength = STRENGTHS[options.setting] if options.strength is None else options.strength
     recipe = replace(RECIPE, strength=strength, steps=options.steps)
-    settings = {"setting": options.setting, "filters": FILTERS, "split": options.split} | asdict(recipe)
+    settings = {
+        "network": options.network,
+        "setting": options.setting,
+        "filters": FILTERS,
+        "split": options.split,
+    } | asdict(recipe)
     path = options.out / f"results-{options.setting}-{options.split}.json"
     saved = json.loads(path.read_text()) if path.exists() else {}
     results = saved["categories"] if saved.get("settings") == settings else {}
@@ -168,7 +179,9 @@ def main() -> None:
         results[name] = {}
         for kind in KINDS:
             began = time.monotonic()
-            net = trained(kind, options.setting, features, views, labels, recipe)
+            torch.manual_seed(recipe.seed)
+            net = untrained(options.network, options.setting, kind)
+            trained(net, features, views, labels, recipe)
             seconds = time.monotonic() - began
             results[name][kind] = {
                 split: measured(

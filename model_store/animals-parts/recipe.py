@@ -9,6 +9,9 @@ Choices were made on the val split; the test split is measured once, at the end,
 """
 
 import argparse
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +39,11 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True, help="AlexNet's convolutions, ImageNet-trained")
     parser.add_argument("--out", type=Path, default=Path("runs/animals-parts"), help="cache, checkpoint and results")
     parser.add_argument("--twin", action="store_true", help="train the ordinary twin")
+    parser.add_argument("--logistic", action="store_true", help="one logistic loss a class instead of a softmax")
     parser.add_argument("--install", action="store_true", help="put weights, digest and names into the model folder")
     options = parser.parse_args()
+    if options.install and (options.twin or options.logistic):
+        parser.error("--install is for the network that is served, not for --twin or --logistic")
 
     names = category_names(options.data)
     train = read_crops(options.data, "train", names)
@@ -49,8 +55,8 @@ def main() -> None:
     net = net.to(memory_format=torch.channels_last)
     views = cache(net, train, options.out / "views")
     labels = np.array([min(picture.labels) for picture in train])
-    out = options.out / ("twin" if options.twin else "parts")
-    fit(net, views, labels, RECIPE, out)
+    out = options.out / (("twin" if options.twin else "parts") + ("-logistic" if options.logistic else ""))
+    fit(net, views, labels, replace(RECIPE, logistic=options.logistic), out)
 
     # What is measured is what is served: these weights.
     weights = out / "weights.safetensors"
@@ -68,30 +74,50 @@ def main() -> None:
         print(f"{split}: top-1 {on_crops:.4f} of {len(pictures[split])} crops, {on_scenes:.4f} of {len(scenes)} scenes")
     print(per_class(torch.from_numpy(seen["test"].logits), pictures["test"], names))
     print(f"weights: {weights}, SHA-256 {sha256_of(weights)}")
+    shutil.copyfile(Path(__file__).parent / "labels.txt", out / "labels.txt")
+    (out / "model.toml").write_text(manifest_of(weights, options.twin, options.logistic))
+    print(f"{out} is a model folder: showcause evaluate parts --model {out} --data {options.data} --out FIGURES")
     if options.twin:
         return
 
-    observations = {
-        split: Observations(
-            seen[split].places,
-            seen[split].scores,
-            read_parts(options.data, [split]),
-            np.array([min(picture.labels) for picture in pictures[split]]),
-        )
-        for split in ("train", "test")
-    }
-    categories = served.parts.category.numpy()
-    rows = names_of_filters(categories, names, PARTS, observations["train"], observations["test"])
+    rows = named(served, names, options.data, pictures, seen)
     write_names(out, rows)
-    for part in PARTS:
-        mine = [row for row in rows if row["name"] == part]
-        mean = {key: np.mean([row[key] for row in mine]) for key in ("test_agreement", "test_chance")} if mine else {}
-        print(f"{len(mine)} of {FILTERS} filters named {part}, on test: {mean}")
     if options.install:
         folder = Path(__file__).parent
         install(weights, SIZE, folder)
         write_names(folder, rows)
         print(f"installed into {folder}")
+
+
+def named(net, names, data, pictures, seen) -> list[dict[str, object]]:
+    """The rows of parts.json; prints how the names hold on the test split."""
+    observations = [
+        Observations(
+            seen[split].places,
+            seen[split].scores,
+            read_parts(data, [split]),
+            np.array([min(picture.labels) for picture in pictures[split]]),
+        )
+        for split in ("train", "test")
+    ]
+    rows = names_of_filters(net.parts.category.numpy(), names, PARTS, *observations)
+    for part in PARTS:
+        mine = [row for row in rows if row["name"] == part]
+        mean = {
+            key: round(sum(row[key] for row in mine) / max(len(mine), 1), 3)
+            for key in ("test_agreement", "test_chance")
+        }
+        print(f"{len(mine)} of {FILTERS} filters named {part}; mean over them: {mean}")
+    return rows
+
+
+def manifest_of(weights: Path, twin: bool, logistic: bool) -> str:
+    """The served model's model.toml, for these weights."""
+    text = (Path(__file__).parent / "model.toml").read_text()
+    text = re.sub(r'(?m)^weights_sha256 = ".*"', f'weights_sha256 = "{sha256_of(weights)}"', text)
+    if twin:
+        text = text.replace("[network_options]", "[network_options]\nmasked = false").replace("-parts", "-parts-twin")
+    return text.replace('"softmax"', '"sigmoid"') if logistic else text
 
 
 if __name__ == "__main__":

@@ -67,7 +67,10 @@ def evaluate(
     """
     if not (data / "crops.csv").is_file():
         raise EvaluationRefused(f"--data {data} has no crops.csv: it is no folder of Animal-Part pictures")
-    known = category_names(data)
+    try:
+        known = category_names(data)
+    except KeyError as error:
+        raise EvaluationRefused(f"--data {data}: crops.csv has no column {error}") from error
     if unknown := [name for name in categories if name not in known]:
         raise EvaluationRefused(f"--category {unknown[0]} is not in the data; allowed: {', '.join(known)}")
     subjects = [_subject(folder, known, device) for folder in models]
@@ -130,7 +133,8 @@ def _measure(
     """One model on every set of pictures; draws its figures from the first.
 
     An interpretable network's filters belong to the category that they learned in training. A twin's learned none: they
-    get the one whose pictures of the val split activate them most, by the rule of training (``category_means``).
+    get the one whose pictures of the val split activate them most (``category_means``), so that some categories may
+    have many and others none, where training shares them out evenly.
     """
     manifest, net, labels = subject.manifest, subject.net, list(subject.manifest.labels)
     field = scaled_field(net.receptive_field, manifest.input.width, FRAME_PX)
@@ -159,6 +163,8 @@ def _measure(
             raise EvaluationRefused(f"--data {data}: {error}") from error
         say(f"{manifest.name}: measuring {len(filters)} filters on {len(some)} pictures of {split}")
         measured[split] = _measure_split(observed, some, boxes, filters, labels, categories, weights)
+        if manifest.probability != "sigmoid":  # a softmax does not say what is above 0 and what below
+            measured[split]["mean_logistic"] = float("nan")
         if len(measured) == 1:
             _draw(subject, observed, some, filters, categories, weights, out)
     return {

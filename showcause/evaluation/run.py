@@ -84,7 +84,7 @@ def learned_categories(net: InterpretableCnn) -> NDArray[np.intp] | None:
 
 
 def strongest_categories(sums: Floats, labels: NDArray[np.integer], classes: int) -> NDArray[np.intp]:
-    """The same by the rule that decides it, after training: the class whose pictures activate a filter most.
+    """The same for filters that learned none: the class whose pictures activate a filter most.
 
     sums: (S, K). labels: (S,). Returns (K,).
     """

@@ -64,7 +64,7 @@ def strongest_places(x: Tensor) -> Tensor:
 
 def centers_of_mass(x: Tensor) -> Tensor:
     """The rounded centre of mass of each map, the middle for an empty one: (N, K, 2)."""
-    n = x.shape[-1]
+    n, x = x.shape[-1], x.to(precision(x))
     place = torch.arange(n, dtype=x.dtype, device=x.device)
     mass = x.sum((2, 3))
     rows, columns = (x.sum(3) * place).sum(2), (x.sum(2) * place).sum(2)
@@ -134,6 +134,8 @@ class InterpretableConv2d(nn.Module):
 
         x: feature maps (N, K, n, n). labels: (N,) class indices; pictures with a negative label count for none.
         """
+        if self.setting == "released":  # their MATLAB goes by the strongest place, the paper by the whole map
+            x = x.amax((2, 3), keepdim=True)
         mean = category_means(x, labels, self.seen.shape[1])
         here = torch.bincount(labels[labels >= 0], minlength=self.seen.shape[1]) > 0
         known = self.seen.abs().sum(0) > 0
@@ -195,9 +197,9 @@ def released_gradient(x: Tensor, is_target: Tensor, slope: Tensor | float) -> Te
     """The gradient that the authors' MATLAB adds to a layer's: (N, K, n, n), before their factor 1e-5 * 0.1 / epoch.
 
     With s = mean(x * mask) where the picture is of the filter's category and s = -mean(x) elsewhere, the strength is
-    exp(s / 0.5) * (s - 0.5 * log Z + 0.5), over its mean in the batch; the direction is -mask, and +1. Z is the mean of
-    exp(s / 0.5) over all pictures of the batch, as if all were of that kind. (In the MATLAB each map meets the mask of
-    another filter and picture, by a reversed index; that is not done here.)
+    exp(s / 0.5) * (s - 0.5 * log Z + 0.5), over its mean size in the batch; the direction is -mask, and +1. Z is the
+    mean of exp(s / 0.5) over all pictures of the batch, as if all were of that kind. (In the MATLAB each map meets the
+    mask of another filter and picture, by a reversed index; that is not done here.)
     """
     shape = mask(centers_of_mass(x), x.shape[-1], slope, precision(x))
     total = x.new_zeros(x.shape)
@@ -205,7 +207,8 @@ def released_gradient(x: Tensor, is_target: Tensor, slope: Tensor | float) -> Te
         s = (x * direction).mean((2, 3))
         log_z = (s / 0.5).logsumexp(0) - math.log(len(s))
         strength = ((s / 0.5 - log_z).exp() * (s - 0.5 * log_z + 0.5)) * member
-        strength = strength / (strength.sum(0) / member.sum(0).clamp_min(1)).clamp_min(1e-12)
+        # The strength can be negative, and its mean near 0: the mean of its size keeps the signs and stays bounded.
+        strength = strength / (strength.abs().sum(0) / member.sum(0).clamp_min(1)).clamp_min(1e-12)
         total = total - strength[..., None, None] * direction
     return total
 
@@ -240,6 +243,9 @@ def overlap_loss(y: Tensor, groups: int, sharpness: float = 1.0) -> Tensor:
     filters' softmax(sharpness * y). The loss is the chance that draws from two groups fall together. Without it all
     filters of a category end at its most telling part.
     """
+    groups = min(groups, y.shape[1])
+    if groups < 2:
+        return y.new_zeros(())
     likely = (sharpness * y.flatten(2)).softmax(2)
     of_group = torch.stack([likely[:, group::groups].mean(1) for group in range(groups)], 1)
     together = of_group @ of_group.transpose(1, 2)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from showcause import render
 from showcause.manifest import Manifest
 from showcause.nets.base import Forward, Net
 from showcause.outline import Located
@@ -43,7 +44,7 @@ class Attribution:
 
     map: (h, w) float32, signed. weights: (C, H, W), only if asked for. color: makes the colour picture, (H, W, 4) in
     0..1; drawn only when somebody wants it. parts: finds the parts in the photo, strongest first; None of methods that
-    have none.
+    have none. resized: the map at a size (width, height) over what the network saw.
     """
 
     map: NDArray[np.float32]
@@ -51,6 +52,7 @@ class Attribution:
     weights: NDArray[np.float32] | None = None
     color: Callable[[], NDArray[np.float32]] | None = None
     parts: Callable[[InputFrame], list[Located]] | None = None
+    resized: Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.float32]] = render.resized
 
 
 # The parameters with their defaults, once they and the targets are checked against the model. The text is the method's

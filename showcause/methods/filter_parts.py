@@ -23,8 +23,8 @@ from showcause.methods.base import Ask, Attribution, Model, rounds
 from showcause.methods.targets import bias
 from showcause.nets.base import Forward, Net
 from showcause.nets.interpretable import PARTS, InterpretableCnn
-from showcause.outline import Located, bounds, grid_over, outlines
-from showcause.reply import ClassTarget, Difference, InputFrame, Neuron, Part, Residual, Target
+from showcause.outline import Grid, Located, bounds, grid_over, outlines
+from showcause.reply import ClassTarget, Difference, InputFrame, Neuron, Part, Rectangle, Residual, Target
 from showcause.v1 import method_pb2
 from showcause.wishes import Versus, Wish
 
@@ -107,6 +107,7 @@ def explain(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribu
             found[index] = Attribution(
                 map=by_map[row].reshape(n, n),
                 evidence=(Residual(float(by_filter[row].sum()), constant, scores[row] + constant),),
+                resized=partial(_resized, model),
                 parts=partial(_locate, values[row], strongest[row], by_filter[row], ask.parameters.filter_parts, model),
             )
     return [found[index] for index in range(len(asks))]
@@ -172,6 +173,17 @@ def _locate(
         )
         found.append(Located(part, own, grid))
     return found
+
+
+def _resized(model: Model, values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """A map (n, n) at ``size`` (width, height) over the network's input, each unit at its receptive field's centre.
+
+    To stretch it would move what lies at the border by half a unit, away from the parts' own places.
+    """
+    spec, field, whole = model.manifest.input, _net(model).receptive_field, Rectangle(0.0, 0.0, *map(float, size))
+    at = field.center + field.jump * np.arange(len(values))
+    grid = Grid(at * size[0] / spec.width, at * size[1] / spec.height, whole)
+    return grid.values(values, np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5).astype(np.float32)
 
 
 def _net(model: Model) -> InterpretableCnn:

@@ -1,6 +1,5 @@
 """Training interpretable CNNs and their ordinary twins: the upper layers, over cached lower activations."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def fit(
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     base = [group["lr"] for group in optimizer.param_groups]
     kind = net.parts.setting if net.parts.masked else "the twin"
-    settings, path = f"{recipe}, {kind}, {len(labels)} pictures", out and out / "checkpoint.pt"
+    settings, path = f"{recipe}, {kind}, views {cache.digest}", out and out / "checkpoint.pt"
     saved = resume(path, settings, net, optimizer) if path else {}
     learning = [conv for conv in (net.top, net.parts) if conv.masked]
     if saved:
@@ -117,14 +116,16 @@ def _loss(
     """Of one batch: the object view and another one of the same pictures."""
     pictures = _draw(labels, recipe.batch, rng)
     first, second = 0, int(rng.integers(1, len(cache.features)))
-    x = torch.cat([cache.batch(first, pictures), cache.batch(second, pictures)]).to(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    device = net.bias.device
+    x = torch.cat([cache.batch(first, pictures), cache.batch(second, pictures)])
+    x = x.to(device, memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16):
         top = F.relu(net.top.conv(x))
         y = net.parts.conv(net.top.focus(top))
     y = y.float()
     maps = F.relu(y)
     logits = net.head(net.parts.focus(maps)) + net.bias
-    label = torch.from_numpy(labels[pictures]).repeat(2)
+    label = torch.from_numpy(labels[pictures]).repeat(2).to(device)
     loss = classification_loss(logits, label, recipe.logistic)
     if not net.parts.masked or not recipe.strength:
         return loss
@@ -136,11 +137,11 @@ def _loss(
     if net.parts.setting == "tracked":
         halves = y.split(len(pictures))
         return loss + recipe.strength * _tracked(net, cache, recipe, halves, (first, second), pictures, label)
-    filter_losses = _published(net.parts, maps, label, step / recipe.steps)
+    filter_loss = _published(net.parts, maps, label, loss)
     if net.top.masked:
         net.top.assign(top.float(), label)
-        filter_losses = filter_losses + _published(net.top, top.float(), label, step / recipe.steps)
-    return loss + recipe.strength * filter_losses
+        filter_loss = filter_loss + _published(net.top, top, label, loss)
+    return loss + recipe.strength / (1 + 9 * step / recipe.steps) * filter_loss  # as 1 / epoch over ten epochs
 
 
 def classification_loss(logits: Tensor, label: Tensor, logistic: bool) -> Tensor:
@@ -179,7 +180,7 @@ def _tracked(
     own = torch.stack([(category == c).nonzero()[:, 0] for c in range(net.classes)])[label[: len(pictures)][shown]]
     rows = shown.nonzero()
     mine = [half[rows, own] for half in halves]  # [P,m,n,n]: of each picture, the maps of its category's filters
-    known = pictures[shown.numpy()]
+    known = pictures[shown.cpu().numpy()]
     points = [cache.in_picture(layer.soft_places(maps), view, known, n) for maps, view in zip(mine, views, strict=True)]
     loss = loss + recipe.same_point * (points[0] - points[1]).abs().mean()
     if recipe.apart and recipe.groups > 1:
@@ -187,13 +188,20 @@ def _tracked(
     return loss
 
 
-def _published(conv: InterpretableConv2d, maps: Tensor, label: Tensor, progress: float) -> Tensor:
-    """The filter loss of the paper, or a stand-in whose gradient is the released code's; falls as 1 / epoch does."""
-    weight = 1 / (1 + 9 * progress)  # ten epochs
+def _published(conv: InterpretableConv2d, maps: Tensor, label: Tensor, classification: Tensor) -> Tensor:
+    """A stand-in for the paper's filter loss, or the released code's, with its gradient in the maps' places.
+
+    Its size follows the classification loss's gradient in the same maps: at their printed scale the losses are tens of
+    thousands of times weaker or stronger, by network and by layer. (The paper lets lambda follow the activations.)
+    """
+    held = maps.detach().float().requires_grad_()
     if conv.setting == "paper":
-        return weight * layer.mutual_information_loss(maps).mean()
-    slope: Tensor | float = layer.BETA
-    if conv.slope is not None:
-        slope = conv.slope.detach().clamp(*layer.SLOPES) * 2 * maps.shape[-1] / (maps.shape[-1] - 1)
-    wanted = layer.released_gradient(maps.detach(), label[:, None] == conv.category, slope)
-    return weight * (wanted * maps).sum() / maps.numel() * math.sqrt(maps.shape[-1])
+        (wanted,) = torch.autograd.grad(layer.mutual_information_loss(held).sum(), held)
+    else:
+        slope: Tensor | float = layer.BETA
+        if conv.slope is not None:
+            slope = conv.slope.detach().clamp(*layer.SLOPES) * 2 * maps.shape[-1] / (maps.shape[-1] - 1)
+        wanted = layer.released_gradient(held.detach(), label[:, None] == conv.category, slope)
+    (own,) = torch.autograd.grad(classification, maps, retain_graph=True)
+    scale = own.float().abs().mean() / wanted.abs().mean().clamp_min(1e-30)
+    return (scale * wanted * maps).sum()

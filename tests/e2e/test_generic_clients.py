@@ -63,7 +63,7 @@ def test_readme_parts_and_a_call_that_names_no_model(launch, shipped, folder):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert re.match(r"cat .*: \+\d+%, named at \d+%\n", done.stdout), done.stdout
+    assert re.match(r"filter \d+, cat head: \+\d+\.\d%\n", done.stdout), done.stdout
     done = subprocess.run(
         [*command[:2], code.replace('model="animals-parts", ', "")],
         cwd=folder,

@@ -71,3 +71,14 @@ def test_a_cache_is_made_once_and_anew_for_other_settings(pictures, tmp_path):
     )
     assert (out / "features.npy").stat().st_mtime_ns == made
     assert cache(net, pictures, out, size=24, views=("object",)).features.shape[-1] == 12
+
+
+def test_a_cache_of_other_layers_or_boxes_is_not_believed(pictures, tmp_path):
+    out, net = tmp_path / "cache", small()
+    first = cache(net, pictures, out, size=16, views=("object",))
+    with torch.no_grad():
+        net.features[0].weight.mul_(2)
+    other = cache(net, pictures, out, size=16, views=("object",))
+    assert other.digest != first.digest
+    moved = [Picture(p.path, (0.0, 0.0, 30.0, 30.0), p.labels) for p in pictures]
+    assert (cache(net, moved, out, size=16, views=("object",)).windows[0, :, 2] == 30).all()
