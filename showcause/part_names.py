@@ -1,11 +1,12 @@
 """A model folder's ``parts.json``: which part of an animal each filter stands for. Imports no torch.
 
     {"layer": "parts", "filters": [
-        {"filter": 113, "category": "zebra", "name": "head", "agreement": 0.82, "test_agreement": 0.79}, ...]}
+        {"filter": 113, "category": "zebra", "name": "head", "agreement": 0.82, "test_agreement": 0.79,
+         "test_chance": 0.41}, ...]}
 
 A filter that is not listed, or whose name is "", has no clear part. The agreement is that with the annotated part: on
-the training split, by which the name was chosen, and on the test split, which says how far to believe it. What else an
-entry holds is for people.
+the training split, by which the name was chosen, and on the test split, which says how far to believe it. Chance is the
+agreement on test if the same peaks were dealt out to the pictures at random. What else an entry holds is for people.
 """
 
 import json
@@ -25,6 +26,7 @@ class PartName:
     name: str
     agreement: float
     test_agreement: float
+    test_chance: float
 
 
 def read_part_names(path: Path, layer: str, filters: int, labels: Sequence[str]) -> dict[int, PartName]:
@@ -65,7 +67,7 @@ def _read_entry(path: Path, key: str, entry: Mapping[str, object], filters: int,
         raise _wrong(path, f"{key}.category", category, "a line of labels.txt")
     if not isinstance(name, str) or not name.isprintable():
         raise _wrong(path, f"{key}.name", name, 'a line of text, "" for no clear part')
-    agreements = [_share(path, f"{key}.{each}", entry[each]) for each in ("agreement", "test_agreement")]
+    agreements = [_share(path, f"{key}.{each}", entry[each]) for each in ("agreement", "test_agreement", "test_chance")]
     return PartName(number, category, name, *agreements)
 
 

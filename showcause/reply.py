@@ -155,8 +155,9 @@ class Part:
     """What one filter of an interpretable network found, and what it added to the target's score.
 
     category: the class that the filter has learned, "" for none. name: of the part, "" where none has evidence;
-    name_agreement: of the name with the annotated part on the test split, 0 to 1. outlines: largest first. activation:
-    the strongest. contribution: in logits; share: of the sum of all filters' |contributions|, -1 to 1.
+    name_agreement: share of the test pictures on which the filter's peak lies inside the annotated part, name_chance:
+    the same if its peaks were dealt out to them at random; 0 to 1. outlines: largest first. activation: the strongest.
+    contribution: in logits; share: of the sum of all filters' |contributions|, -1 to 1.
     """
 
     filter: int
@@ -164,6 +165,7 @@ class Part:
     category: str
     name: str
     name_agreement: float
+    name_chance: float
     center: Point
     box: Rectangle
     outlines: tuple[Polygon, ...]

@@ -65,7 +65,14 @@ def write_part_names(folder: Path, filters: Sequence[dict[str, object]], layer: 
 def part_name(number: int, name: str, **others: object) -> dict[str, object]:
     """An entry of parts.json for a filter of ``write_parts_model``."""
     category = ("north", "east", "south")[number % 3]
-    return {"filter": number, "category": category, "name": name, "agreement": 0.8, "test_agreement": 0.7} | others
+    return {
+        "filter": number,
+        "category": category,
+        "name": name,
+        "agreement": 0.8,
+        "test_agreement": 0.7,
+        "test_chance": 0.3,
+    } | others
 
 
 def _write(

@@ -85,7 +85,14 @@ def models(tmp_path, monkeypatch):
     """A network that finds heads, and its twin."""
     monkeypatch.setitem(nets.NETS, "interpretable_tiny", tiny)
     interpretable = write_model(tmp_path / "finder")
-    agreements = {"agreement": 0.9, "chance": 0.2, "images": 30, "test_agreement": 0.8, "test_images": 9}
+    agreements = {
+        "agreement": 0.9,
+        "chance": 0.2,
+        "images": 30,
+        "test_agreement": 0.8,
+        "test_chance": 0.2,
+        "test_images": 9,
+    }
     write_names(interpretable, [{"filter": 0, "category": "ant", "name": "head", **agreements}])
     return interpretable, write_model(tmp_path / "twin", masked=False)
 

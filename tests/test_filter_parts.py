@@ -185,7 +185,8 @@ def test_categories_names_and_digests(model, photo):
         named = part.filter % 2 == 0
         assert part.layer == "parts"
         assert part.category == LEARNED[part.filter % 3]
-        assert (part.name, part.name_agreement) == (("head", 0.7) if named else ("", 0))
+        found = part.name, part.name_agreement, part.name_chance
+        assert found == (("head", 0.7, 0.3) if named else ("", 0, 0))
         assert str(part) == (f"{part.category} head" if named else f"filter {part.filter}")
     assert reply.receipt["parts_sha256"] == sha256_of(model.manifest.folder / "parts.json")
     settled = reply.receipt["methods"][0]["method"]["filter_parts"]

@@ -33,7 +33,7 @@ def read(folder):
 def test_names_are_read_by_filter(folder):
     assert read(folder) == {}
     write_part_names(folder, [part_name(4, "head", seen_on=120), part_name(2, "", agreement=0, test_agreement=1)])
-    assert read(folder) == {4: PartName(4, "east", "head", 0.8, 0.7), 2: PartName(2, "south", "", 0.0, 1.0)}
+    assert read(folder) == {4: PartName(4, "east", "head", 0.8, 0.7, 0.3), 2: PartName(2, "south", "", 0.0, 1.0, 0.3)}
     assert load(folder).part_names == read(folder)
 
 
@@ -48,11 +48,20 @@ def test_names_are_read_by_filter(folder):
         (part_name(4, "two\nlines"), r"filters\[1\].name is 'two\\nlines'", "a line of text"),
         (part_name(4, "head", agreement=1.1), r"filters\[1\].agreement is 1.1", "from 0 to 1"),
         (part_name(4, "head", test_agreement=-0.1), r"filters\[1\].test_agreement is -0.1", "from 0 to 1"),
+        (part_name(4, "head", test_chance=2), r"filters\[1\].test_chance is 2", "from 0 to 1"),
         (part_name(4, "head", agreement=float("nan")), r"filters\[1\].agreement is nan", "from 0 to 1"),
         (part_name(4, "head", agreement="high"), r"filters\[1\].agreement is 'high'", "from 0 to 1"),
         (part_name(3, "head"), r"filters\[1\].filter is 3", "each filter once"),
-        ({"filter": 4}, r"filters\[1\] is \{'filter': 4\}", "filter, category, name, agreement, test_agreement"),
-        ("zebra head", r"filters\[1\] is 'zebra head'", "filter, category, name, agreement, test_agreement"),
+        (
+            {"filter": 4},
+            r"filters\[1\] is \{'filter': 4\}",
+            "filter, category, name, agreement, test_agreement, test_chance",
+        ),
+        (
+            "zebra head",
+            r"filters\[1\] is 'zebra head'",
+            "filter, category, name, agreement, test_agreement, test_chance",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_key(folder, entry, key, allowed):

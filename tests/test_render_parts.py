@@ -35,7 +35,14 @@ def located(row: int, column: int, frame=FRAME, **facts) -> Located:
     grid = grid_over(frame, 15.5, 16, 13)
     (lines,) = outlines(values[None], grid)
     center = grid.place(row, column)
-    given = {"filter": 7, "layer": "parts", "category": "zebra", "name": "head", "name_agreement": 0.7}
+    given = {
+        "filter": 7,
+        "layer": "parts",
+        "category": "zebra",
+        "name": "head",
+        "name_agreement": 0.7,
+        "name_chance": 0.3,
+    }
     part = Part(**given, center=center, box=bounds(lines, center), outlines=lines, activation=2.0, contribution=1.5,
                 share=0.25)  # fmt: skip
     return Located(replace(part, **facts), values, grid)

@@ -29,6 +29,7 @@ def test_names_stand_on_evidence(parts_model):
     named = parts_model.part_names.values()
     assert all(name.agreement >= 0.5 for name in named)
     assert sum(name.test_agreement for name in named) / len(named) > 0.7
+    assert sum(name.test_chance for name in named) / len(named) < 0.5
 
 
 def test_a_cat_is_a_cat_because_of_its_head(parts_model, photo):

@@ -164,6 +164,7 @@ def _locate(
             category="" if category == NO_CATEGORY else model.manifest.labels[category],
             name=named.name if named else "",
             name_agreement=named.test_agreement if named and named.name else 0.0,
+            name_chance=named.test_chance if named and named.name else 0.0,
             center=center,
             box=bounds(lines, center),
             outlines=lines,

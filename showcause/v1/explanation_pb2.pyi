@@ -125,7 +125,7 @@ class Picture(_message.Message):
     def __init__(self, kind: _Optional[_Union[PictureKind, str]] = ..., png: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class Part(_message.Message):
-    __slots__ = ("filter", "layer", "category", "name", "name_agreement", "center", "box", "outlines", "activation", "contribution", "share")
+    __slots__ = ("filter", "layer", "category", "name", "name_agreement", "center", "box", "outlines", "activation", "contribution", "share", "name_chance")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,7 @@ class Part(_message.Message):
     ACTIVATION_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
+    NAME_CHANCE_FIELD_NUMBER: _ClassVar[int]
     filter: int
     layer: str
     category: str
@@ -148,7 +149,8 @@ class Part(_message.Message):
     activation: float
     contribution: float
     share: float
-    def __init__(self, filter: _Optional[int] = ..., layer: _Optional[str] = ..., category: _Optional[str] = ..., name: _Optional[str] = ..., name_agreement: _Optional[float] = ..., center: _Optional[_Union[Point, _Mapping]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., outlines: _Optional[_Iterable[_Union[Polygon, _Mapping]]] = ..., activation: _Optional[float] = ..., contribution: _Optional[float] = ..., share: _Optional[float] = ...) -> None: ...
+    name_chance: float
+    def __init__(self, filter: _Optional[int] = ..., layer: _Optional[str] = ..., category: _Optional[str] = ..., name: _Optional[str] = ..., name_agreement: _Optional[float] = ..., center: _Optional[_Union[Point, _Mapping]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., outlines: _Optional[_Iterable[_Union[Polygon, _Mapping]]] = ..., activation: _Optional[float] = ..., contribution: _Optional[float] = ..., share: _Optional[float] = ..., name_chance: _Optional[float] = ...) -> None: ...
 
 class Polygon(_message.Message):
     __slots__ = ("points",)

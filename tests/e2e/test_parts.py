@@ -148,8 +148,8 @@ def test_rest_tells_the_parts_and_draws_them(both, asking, models, photo):
     (explanation,) = found["explanations"]
     assert [part["filter"] for part in explanation["parts"]] == [part.filter for part in wanted.explanation.parts]
     assert set(explanation["parts"][0]) == {
-        "filter", "layer", "category", "name", "name_agreement", "center", "box", "outlines", "activation",
-        "contribution", "share",
+        "filter", "layer", "category", "name", "name_agreement", "name_chance", "center", "box", "outlines",
+        "activation", "contribution", "share",
     }  # fmt: skip
     assert base64.b64decode(explanation["pictures"][0]["png"]).startswith(b"\x89PNG")
     assert explanation["pictures"][0]["kind"] == "PICTURE_KIND_TILES"
