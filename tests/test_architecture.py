@@ -1,6 +1,7 @@
 """Who imports whom: the rules of ARCHITECTURE.md, kept by reading the code."""
 
 import ast
+import functools
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -18,6 +19,7 @@ TORCH_FREE = [
 COMMAND_LINE = ["cli", "commands"]  # torch-free until a subcommand that needs torch runs
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     return {
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -26,6 +28,7 @@ def modules() -> dict[str, Path]:
     }
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Every module that the file imports, wherever in it."""
     found: set[str] = set()

@@ -62,6 +62,9 @@ def test_the_wheel_serves(launch, wheel, tmp_path, photo, monkeypatch):
     running = launch(program=(str(python.parent / "showcause"),))
     assert running.grpc, running.output
     with Client(running.grpc) as client:
-        reply = client.explain(photo)
+        assert [model.name for model in client.models()] == ["animals-bcos", "animals-parts"]
+        parts = client.explain(photo, model="animals-parts")
+        assert (parts.explanation.parts[0].category, parts.explanation.parts[0].name) == ("cat", "head")
+        reply = client.explain(photo, model="animals-bcos")
     assert reply.explanation.residual.relative < 1e-4
     assert running.stop() == 0, running.output

@@ -14,6 +14,15 @@ N, PLACES, CHANNELS = 64, 7, 4
 RECIPE = Recipe(steps=120, batch=16, rate_top=3e-3, rate_parts=1e-2, rate_head=3e-2, groups=2)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The networks are tiny: sharing their work out takes ten times longer than doing it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def pictures() -> tuple[Cache, np.ndarray, np.ndarray]:
     """Views, labels and parts' places: channel c is bright where a picture of class c has its part. In the second view,
