@@ -40,23 +40,12 @@ def load(folder: Path, device: str = "cpu") -> Model:
     Raises ManifestError for a folder that cannot be served, saying what differs.
     """
     manifest = read_manifest(folder)
-    try:
-        net = build(manifest.network, len(manifest.labels), manifest.network_options)
-    except ValueError as error:
-        raise ManifestError(f"{folder}/model.toml: {error}") from error
+    net = untrained(manifest)
     suiting = [name for name, row in METHODS.items() if row.suits(net)]
     if missing := [name for name in manifest.methods if name not in suiting]:
         allowed = ", ".join(suiting) or "none: this network, with its options, is explained by no method"
         raise ManifestError(f"{folder}/model.toml: methods names {missing[0]}; allowed: {allowed}")
-    manifest.check_weights()
-    try:
-        weights = load_file(manifest.weights_path)
-    except SafetensorError as error:
-        raise ManifestError(f"{manifest.weights_path} is no safetensors file: {error}") from error
-    if differing := misfit(net, weights):
-        raise ManifestError(f"{manifest.weights_path} does not fit network {manifest.network}: {differing}")
-    net.load_state_dict(weights)
-    net.eval().requires_grad_(False)
+    fill(net, manifest)
     net.to(device, torch.float32)
     net.to(memory_format=torch.channels_last)
     size = manifest.input.height, manifest.input.width
@@ -66,10 +55,31 @@ def load(folder: Path, device: str = "cpu") -> Model:
         raise ManifestError(
             f"{folder}: network {manifest.network} cannot run on an input of {size}: {error}"
         ) from error
-    return Model(manifest, net, torch.device(device), layers, _part_names(manifest, net))
+    return Model(manifest, net, torch.device(device), layers, part_names_of(manifest, net))
 
 
-def _part_names(manifest: Manifest, net: Net) -> Mapping[int, PartName]:
+def untrained(manifest: Manifest) -> Net:
+    """The network that a manifest describes; raises ManifestError where there is none such."""
+    try:
+        return build(manifest.network, len(manifest.labels), manifest.network_options)
+    except ValueError as error:
+        raise ManifestError(f"{manifest.folder}/model.toml: {error}") from error
+
+
+def fill(net: Net, manifest: Manifest) -> None:
+    """Loads the weights, digest and keys checked, and freezes the network; raises ManifestError saying what differs."""
+    manifest.check_weights()
+    try:
+        weights = load_file(manifest.weights_path)
+    except SafetensorError as error:
+        raise ManifestError(f"{manifest.weights_path} is no safetensors file: {error}") from error
+    if differing := misfit(net, weights):
+        raise ManifestError(f"{manifest.weights_path} does not fit network {manifest.network}: {differing}")
+    net.load_state_dict(weights)
+    net.eval().requires_grad_(False)
+
+
+def part_names_of(manifest: Manifest, net: Net) -> Mapping[int, PartName]:
     """From parts.json; raises ManifestError where it does not fit the network."""
     path = manifest.parts_path
     if not (isinstance(net, InterpretableCnn) and net.parts.masked):

@@ -13,6 +13,7 @@ from showcause.errors import FailedPrecondition, InvalidArgument
 from showcause.image import decode, frame_of, to_input
 from showcause.manifest import ManifestError, sha256_of
 from showcause.model import load
+from showcause.nets.interpretable import FullHead
 from showcause.reply import Difference, Neuron, Rectangle
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
@@ -113,7 +114,7 @@ def test_a_full_head_is_approximate_and_says_so(full, photo):
     explanation = ask(full, photo, target="north", parameters={"part_count": FILTERS}).explanation
     assert explanation.kind == "post_hoc"
     assert full.manifest.kind_of("filter_parts") == "post_hoc"
-    assert full.net.exact is False
+    assert isinstance(full.net.head, FullHead)
     maps = torch.from_numpy(masked_maps(full, photo))[None].double()
     head = copy.deepcopy(full.net.head).double()
     step = 1e-6

@@ -9,7 +9,6 @@ Choices were made on the val split; the test split is measured once, at the end,
 """
 
 import argparse
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from showcause.train.animal_parts import PARTS, crops, read_parts
 from showcause.train.animals import category_names, read_crops, read_scenes, top1
 from showcause.train.part_views import cache
 from showcause.train.parts import Recipe, fit, start
-from showcause.train.report import install, per_class
+from showcause.train.report import install, per_class, pin
 
 SIZE, FILTERS = 224, 240
 RECIPE = Recipe(steps=1000)
@@ -75,7 +74,8 @@ def main() -> None:
     print(per_class(torch.from_numpy(seen["test"].logits), pictures["test"], names))
     print(f"weights: {weights}, SHA-256 {sha256_of(weights)}")
     shutil.copyfile(Path(__file__).parent / "labels.txt", out / "labels.txt")
-    (out / "model.toml").write_text(manifest_of(weights, options.twin, options.logistic))
+    (out / "model.toml").write_text(manifest_of(options.twin, options.logistic))
+    pin(SIZE, out)
     print(f"{out} is a model folder: showcause evaluate parts --model {out} --data {options.data} --out FIGURES")
     if options.twin:
         return
@@ -111,10 +111,9 @@ def named(net, names, data, pictures, seen) -> list[dict[str, object]]:
     return rows
 
 
-def manifest_of(weights: Path, twin: bool, logistic: bool) -> str:
-    """The served model's model.toml, for these weights."""
+def manifest_of(twin: bool, logistic: bool) -> str:
+    """The served model's model.toml, for this network; its weights are still to be pinned."""
     text = (Path(__file__).parent / "model.toml").read_text()
-    text = re.sub(r'(?m)^weights_sha256 = ".*"', f'weights_sha256 = "{sha256_of(weights)}"', text)
     if twin:
         text = text.replace("[network_options]", "[network_options]\nmasked = false").replace("-parts", "-parts-twin")
     return text.replace('"softmax"', '"sigmoid"') if logistic else text

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from showcause.evaluation import receptive_pictures as drawn
 from showcause.evaluation import report
@@ -21,11 +19,9 @@ from showcause.evaluation.location import SILENT
 from showcause.evaluation.measure import Regions, average, measure_category
 from showcause.evaluation.run import Observed, joined, learned_categories, observe, strongest_categories
 from showcause.evaluation.scaling import scaled_field, up_scaling
-from showcause.manifest import Manifest, ManifestError, read_manifest, sha256_of
-from showcause.model import misfit
-from showcause.nets import build
-from showcause.nets.interpretable import PARTS, InterpretableCnn
-from showcause.part_names import read_part_names
+from showcause.manifest import Manifest, read_manifest, sha256_of
+from showcause.model import fill, part_names_of, untrained
+from showcause.nets.interpretable import InterpretableCnn
 from showcause.train.animal_parts import FRAME_PX, crops, read_parts
 from showcause.train.animals import Picture, category_names, read_crops, squash, top1
 
@@ -94,10 +90,7 @@ def evaluate(
 def _subject(folder: Path, known: Sequence[str], device: str) -> Subject:
     """Loads a network for measuring. (``showcause.model.load`` serves, and refuses a twin: no method explains it.)"""
     manifest = read_manifest(folder)
-    try:
-        net = build(manifest.network, len(manifest.labels), manifest.network_options)
-    except ValueError as error:
-        raise ManifestError(f"{folder}/model.toml: {error}") from error
+    net = untrained(manifest)
     if not isinstance(net, InterpretableCnn):
         raise EvaluationRefused(
             f"--model {folder}: network {manifest.network} has no filter parts; allowed: interpretable_... networks"
@@ -110,20 +103,12 @@ def _subject(folder: Path, known: Sequence[str], device: str) -> Subject:
         raise EvaluationRefused(
             f"--model {folder}: its labels are not the data's categories: {', '.join(differing[:5])} on one side only"
         )
-    manifest.check_weights()
-    try:
-        weights = load_file(manifest.weights_path)
-    except SafetensorError as error:
-        raise ManifestError(f"{manifest.weights_path} is no safetensors file: {error}") from error
-    if differs := misfit(net, weights):
-        raise ManifestError(f"{manifest.weights_path} does not fit network {manifest.network}: {differs}")
-    net.load_state_dict(weights)
+    fill(net, manifest)
     try:
         net.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's for a device that there is not
         raise EvaluationRefused(f"--device {device}: {str(error).splitlines()[0]}") from error
-    net.eval().requires_grad_(False)
-    named = read_part_names(manifest.parts_path, PARTS, len(net.parts.conv.weight), manifest.labels)
+    named = part_names_of(manifest, net)
     return Subject(manifest, net, {k: part.name for k, part in named.items() if part.name})
 
 

@@ -112,6 +112,12 @@ class InterpretableConv2d(nn.Module):
         self.category: Tensor
         self.seen: Tensor
 
+    def steepness(self, n: int) -> Tensor | float:
+        """Of the mask on a grid of side n, in the paper's units: beta, or each filter's own (filters,) ("released")."""
+        if self.slope is None:
+            return BETA
+        return self.slope.clamp(*SLOPES) * 2 * n / (n - 1)  # from the released code's steps of 2 / (n - 1)
+
     def focus(self, x: Tensor) -> Tensor:
         """The mask applied to feature maps; gradients pass where it is above 0, the choice of the place held fixed."""
         if not self.masked:
@@ -119,9 +125,8 @@ class InterpretableConv2d(nn.Module):
         n = x.shape[-1]
         if x.shape[-2] != n:
             raise ValueError(f"an interpretable layer's grid must be square: {n} x {x.shape[-2]}")
-        if self.setting == "released" and self.slope is not None:
-            slope = self.slope.clamp(*SLOPES) * 2 * n / (n - 1)  # from steps of 2 / (n - 1) to the paper's units
-            return F.relu(x * mask(centers_of_mass(x.detach()), n, slope, precision(x)))
+        if self.slope is not None:
+            return F.relu(x * mask(centers_of_mass(x.detach()), n, self.steepness(n), precision(x)))
         scale = tau(n) if self.setting == "paper" else 1.0
         return F.relu(x * (scale * mask(strongest_places(x.detach()), n, dtype=precision(x))))
 

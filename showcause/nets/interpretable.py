@@ -116,12 +116,12 @@ class InterpretableCnn(nn.Module):
         if head not in HEADS:
             raise ValueError(f"head is {head!r}; allowed: {', '.join(HEADS)}")
         filters = top if filters is None else filters
-        self.classes, self.exact = classes, head == "linear"
+        self.classes = classes
         self.features = nn.Sequential(*lower)
         # In our own setting the top convolution stays ordinary: a mask there takes from the parts above it.
         self.top = InterpretableConv2d(channels, top, classes, 3, setting, masked and setting != "tracked")
         self.parts = InterpretableConv2d(top, filters, classes, 3, setting, masked)
-        self.head = LinearHead(filters, classes) if self.exact else FullHead(filters, classes, hidden)
+        self.head = LinearHead(filters, classes) if head == "linear" else FullHead(filters, classes, hidden)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         self.mean: Tensor

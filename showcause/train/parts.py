@@ -198,10 +198,9 @@ def _published(conv: InterpretableConv2d, maps: Tensor, label: Tensor, classific
     if conv.setting == "paper":
         (wanted,) = torch.autograd.grad(layer.mutual_information_loss(held).sum(), held)
     else:
-        slope: Tensor | float = layer.BETA
-        if conv.slope is not None:
-            slope = conv.slope.detach().clamp(*layer.SLOPES) * 2 * maps.shape[-1] / (maps.shape[-1] - 1)
-        wanted = layer.released_gradient(held.detach(), label[:, None] == conv.category, slope)
+        with torch.no_grad():
+            steepness = conv.steepness(maps.shape[-1])
+            wanted = layer.released_gradient(held, label[:, None] == conv.category, steepness)
     (own,) = torch.autograd.grad(classification, maps, retain_graph=True)
     scale = own.float().abs().mean() / wanted.abs().mean().clamp_min(1e-30)
     return (scale * wanted * maps).sum()

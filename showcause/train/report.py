@@ -48,8 +48,13 @@ def positive_share_in_box(net: BcosNet, pictures: list[Picture], boxes: list[tup
 
 
 def install(weights: Path, size: int, folder: Path) -> None:
-    """Puts a weights file into a model folder; writes its digest and the input size into model.toml."""
+    """Puts a weights file into a model folder, and writes what follows from it into model.toml."""
     shutil.copyfile(weights, folder / "weights.safetensors")
-    manifest = folder / "model.toml"
-    text = re.sub(r'(?m)^weights_sha256 = ".*"', f'weights_sha256 = "{sha256_of(weights)}"', manifest.read_text())
+    pin(size, folder)
+
+
+def pin(size: int, folder: Path) -> None:
+    """Writes the digest of a folder's weights and the input size into its model.toml."""
+    manifest, digest = folder / "model.toml", sha256_of(folder / "weights.safetensors")
+    text = re.sub(r'(?m)^weights_sha256 = ".*"', f'weights_sha256 = "{digest}"', manifest.read_text())
     manifest.write_text(re.sub(r"(?m)^(width|height) = \d+", rf"\1 = {size}", text))
