@@ -9,6 +9,7 @@ from turns import Times, jpeg, ratio, take_turns
 from showcause.client.calls import explain_request, predict_request
 from showcause.methods import Ask, filter_parts
 from showcause.model import load
+from showcause.nets.base import Tape
 from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
@@ -33,7 +34,7 @@ def filter_parts_cost(folder: Path, most: int, rounds: int) -> tuple[list[tuple[
     calls = {name: Call(operation, message.SerializeToString()) for name, (operation, message) in messages.items()}
 
     def from_tensors(x: torch.Tensor) -> None:
-        forward = model.net.run(x, explain=True)
+        forward = model.net.run(x, Tape(frozenset(["parts"]), "layers"))
         targets = [ClassTarget(index, "") for index in forward.logits.argmax(1).tolist()]
         filter_parts.explain(forward, [Ask(row, target, settled) for row, target in enumerate(targets)], model)
 
@@ -41,7 +42,7 @@ def filter_parts_cost(folder: Path, most: int, rounds: int) -> tuple[list[tuple[
     for size in (1, most):
         x = batch[:size]
         contestants |= {
-            f"{model.manifest.name}: predict from tensors, {size}": lambda x=x: model.net.run(x, explain=False),
+            f"{model.manifest.name}: predict from tensors, {size}": lambda x=x: model.net.run(x),
             f"{model.manifest.name}: filter parts from tensors, {size}": lambda x=x: from_tensors(x),
         }
         contestants |= {

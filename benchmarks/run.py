@@ -29,6 +29,7 @@ from showcause.client.calls import explain_request, predict_request
 from showcause.layers.bcos import add_inverse
 from showcause.methods import Ask, linear_map
 from showcause.model import load
+from showcause.nets.base import Tape
 from showcause.paths import top_level
 from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
@@ -52,11 +53,11 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
         plain(x)
 
     def run_explain(x: torch.Tensor) -> None:
-        forward = ours.run(x, explain=True)
+        forward = ours.run(x, Tape(start="input", hold=True))
         linear_map.linear_map(forward, forward.evidence.amax(1), range(len(x)))
 
     def run_colors(x: torch.Tensor) -> None:
-        forward = ours.run(x, explain=True)
+        forward = ours.run(x, Tape(start="input", hold=True))
         targets = (ClassTarget(index, "") for index in forward.logits.argmax(1).tolist())
         for found in linear_map.explain(forward, [Ask(row, target, settled) for row, target in enumerate(targets)]):
             found.color()
@@ -70,7 +71,7 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
         x = batch[:size]
         contestants |= {
             f"ordinary predict, {size}": lambda x=x: run_plain(x),
-            f"B-cos predict, {size}": lambda x=x: ours.run(x, explain=False),
+            f"B-cos predict, {size}": lambda x=x: ours.run(x),
             f"B-cos predict + W, {size}": lambda x=x: run_explain(x),
             f"B-cos predict + W + color picture, {size}": lambda x=x: run_colors(x),
             f"the authors' explain, one by one, {size}": lambda x=x: run_official(x),

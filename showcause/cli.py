@@ -118,15 +118,21 @@ def _pack(options: argparse.Namespace) -> int:
 def _train_flags(parser: argparse.ArgumentParser) -> None:
     recipes = sorted(path.parent.name for path in top_level("model_store").glob("*/recipe.py"))
     parser.add_argument(
-        "name", choices=recipes, help="model whose recipe is run; `train NAME --help` shows its options"
+        "name",
+        choices=[*recipes, "chip"],
+        help="model whose recipe is run, or chip: which channels matter; `train NAME --help` shows its options",
     )
 
 
 def _train(options: argparse.Namespace) -> int:
-    recipe = top_level("model_store") / options.name / "recipe.py"
-    sys.argv = [f"showcause train {options.name}", *options.rest]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # progress shows at once in a log file, too
+    if options.name == "chip":
+        from showcause.commands import train_chip
+
+        return train_chip.run(options.rest)
+    recipe = top_level("model_store") / options.name / "recipe.py"
+    sys.argv = [f"showcause train {options.name}", *options.rest]
     runpy.run_path(str(recipe), run_name="__main__")
     return 0
 
@@ -148,7 +154,7 @@ COMMANDS = {
     "explain": ("Ask a service for predictions and the reasons for them.", _explain_flags, _explain),
     "models": ("List, show, import and remove models.", _models_flags, _models),
     "pack": ("Make a TorchServe archive (.mar) from a model folder.", _pack_flags, _pack),
-    "train": ("Run a model's recipe.", _train_flags, _train),
+    "train": ("Run a model's recipe, or distil which channels matter (chip).", _train_flags, _train),
     "evaluate": ("Measure what a model's filters stand for.", _evaluate_flags, _evaluate),
 }
 

@@ -5,6 +5,8 @@ model_store/NAME/weights.safetensors  float16 or float32, pinned by its digest
 model_store/NAME/labels.txt           one class label a line
 model_store/NAME/CARD.md              data, recipe, figures, limits
 model_store/NAME/parts.json           names of an interpretable network's parts, where it has some: ``part_names.py``
+model_store/NAME/chip.safetensors     the channels' distilled weights, where CHIP was: ``channels.py``
+model_store/NAME/maps.json            how the methods' maps scored on the test split, where measured: ``map_scores.py``
 """
 
 import hashlib
@@ -18,6 +20,8 @@ from showcause.image import PREPROCESSINGS, InputSpec
 from showcause.reply import METHOD_KINDS, PROBABILITY_KINDS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as TorchServe names archives and models
+# A network that the operator installed: see ``showcause.nets.installed``.
+INSTALLED = re.compile(r"python:([A-Za-z_][A-Za-z0-9_.]*):([A-Za-z_][A-Za-z0-9_]*)")
 
 
 class ManifestError(Exception):
@@ -50,6 +54,8 @@ class Manifest:
     manifest_sha256: str
     labels_sha256: str
     parts_sha256: str  # empty without a parts.json
+    maps_sha256: str  # empty without a maps.json
+    chip_sha256: str  # empty without a chip.safetensors
     network_options: dict[str, object] = field(default_factory=dict)
     serving: Serving = Serving()
 
@@ -60,6 +66,14 @@ class Manifest:
     @property
     def parts_path(self) -> Path:
         return self.folder / "parts.json"
+
+    @property
+    def maps_path(self) -> Path:
+        return self.folder / "maps.json"
+
+    @property
+    def chip_path(self) -> Path:
+        return self.folder / "chip.safetensors"
 
     def kind_of(self, method: str) -> str:
         """What the method's explanations of this model are: "inherent" or "post_hoc".
@@ -94,7 +108,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ManifestError(f"{path} is not TOML: {error}") from error
     reader = _Reader(path, table)
     spec, serving = reader.table("input"), reader.table("serving", required=False)
-    labels_path, parts_path = folder / "labels.txt", folder / "parts.json"
+    labels_path = folder / "labels.txt"
     if not labels_path.exists():
         raise ManifestError(f"{folder} has no labels.txt")
     labels = tuple(labels_path.read_text(encoding="utf-8-sig").splitlines())
@@ -105,7 +119,7 @@ def read_manifest(folder: Path) -> Manifest:
         name=reader.name("name"),
         version=reader.text("version"),
         description=reader.text("description"),
-        network=reader.text("network"),
+        network=reader.network("network"),
         probability=reader.one_of("probability", PROBABILITY_KINDS),
         methods=reader.list_of("methods", tuple(METHOD_KINDS)),
         labels=labels,
@@ -118,7 +132,9 @@ def read_manifest(folder: Path) -> Manifest:
         weights_sha256=reader.text("weights_sha256"),
         manifest_sha256=sha256_of(path),
         labels_sha256=sha256_of(labels_path),
-        parts_sha256=sha256_of(parts_path) if parts_path.exists() else "",
+        parts_sha256=_sha256_if_there(folder / "parts.json"),
+        maps_sha256=_sha256_if_there(folder / "maps.json"),
+        chip_sha256=_sha256_if_there(folder / "chip.safetensors"),
         network_options=reader.table("network_options", required=False).options(),
         serving=Serving(
             serving.whole("workers", 1, 64, Serving.workers),
@@ -132,6 +148,10 @@ def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_if_there(path: Path) -> str:
+    return sha256_of(path) if path.exists() else ""
 
 
 def model_folders(store: Path) -> list[Path]:
@@ -171,6 +191,12 @@ class _Reader:
         value = self.text(key)
         if not NAME.fullmatch(value):
             raise self.wrong(key, "letters, digits, '-', '_' and '.', a letter or digit first")
+        return value
+
+    def network(self, key: str) -> str:
+        value = self.text(key)
+        if value.startswith("python:") and not INSTALLED.fullmatch(value):
+            raise self.wrong(key, "python:PACKAGE.MODULE:BUILDER")
         return value
 
     def options(self) -> dict[str, object]:

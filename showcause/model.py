@@ -8,12 +8,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from showcause.channels import Distilled, check_layers, read_distilled
 from showcause.layers.interpretable import NO_CATEGORY
 from showcause.manifest import Manifest, ManifestError, read_manifest
+from showcause.map_scores import MapScores, read_map_scores
 from showcause.methods import METHODS
-from showcause.nets import build
+from showcause.nets import blank, build, outline
 from showcause.nets.base import Net, layer_shapes
 from showcause.nets.interpretable import PARTS, InterpretableCnn
+from showcause.nets.pooled import PooledHead, last_grid, pooled_head
 from showcause.part_names import PartName, read_part_names
 
 MOST_LISTED = 20  # tensors of each kind that an error names
@@ -23,39 +26,61 @@ MOST_LISTED = 20  # tensors of each kind that an error names
 class Model:
     """A network in eval mode with frozen parameters, and what its folder says of it. Shared between threads.
 
-    layers: (channels, height, width) of each layer whose output is a grid, by name. part_names: of an interpretable
-    network's filters, by their numbers.
+    layers: (channels, height, width) of each layer whose output is a grid, by name, in the order in which they run.
+    last_grid: the one that maps are made of unless another is named. pooled: the head above it, if that is pooling and
+    a linear layer. part_names: of an interpretable network's filters, by their numbers. map_scores: of the methods
+    whose maps were measured. chip: the weights that CHIP distilled, by layer.
     """
 
     manifest: Manifest
     net: Net
     device: torch.device
     layers: Mapping[str, tuple[int, int, int]]
+    last_grid: str
+    pooled: PooledHead | None
     part_names: Mapping[int, PartName]
+    chip: Distilled
+    map_scores: Mapping[str, MapScores]
 
 
-def load(folder: Path, device: str = "cpu") -> Model:
+def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
     """Builds the network, checks the weights' digest and keys, loads them as float32.
 
+    with_chip: whether what CHIP distilled is read; who distils anew has no use for it, and it may be of other weights.
     Raises ManifestError for a folder that cannot be served, saying what differs.
     """
     manifest = read_manifest(folder)
     net = untrained(manifest)
-    suiting = [name for name, row in METHODS.items() if row.suits(net)]
-    if missing := [name for name in manifest.methods if name not in suiting]:
-        allowed = ", ".join(suiting) or "none: this network, with its options, is explained by no method"
-        raise ManifestError(f"{folder}/model.toml: methods names {missing[0]}; allowed: {allowed}")
     fill(net, manifest)
     net.to(device, torch.float32)
     net.to(memory_format=torch.channels_last)
     size = manifest.input.height, manifest.input.width
     try:
-        layers = layer_shapes(net, torch.zeros(1, 3, *size, device=device))
+        empty = torch.zeros(1, 3, *size, device=device)
+        layers = layer_shapes(net, empty)
+        last = last_grid(net, layers)
+        pooled = pooled_head(net, last, empty) if last else None
     except (RuntimeError, ValueError) as error:
         raise ManifestError(
             f"{folder}: network {manifest.network} cannot run on an input of {size}: {error}"
         ) from error
-    return Model(manifest, net, torch.device(device), layers, part_names_of(manifest, net))
+    chip = read_distilled(manifest) if with_chip else {}
+    check_layers(manifest, chip, layers)
+    model = Model(
+        manifest=manifest,
+        net=net,
+        device=torch.device(device),
+        layers=layers,
+        last_grid=last,
+        pooled=pooled,
+        part_names=part_names_of(manifest, net),
+        chip=chip,
+        map_scores=read_map_scores(manifest.maps_path, manifest.methods),
+    )
+    suiting = [name for name, row in METHODS.items() if row.suits(model)]
+    if missing := [name for name in manifest.methods if name not in suiting]:
+        raise ManifestError(f"{folder}/model.toml: methods names {missing[0]}; allowed: {', '.join(suiting)}")
+    return model
 
 
 def untrained(manifest: Manifest) -> Net:
@@ -127,8 +152,7 @@ def misfit(net: Net, weights: Mapping[str, torch.Tensor]) -> str:
 def layers_of(manifest: Manifest) -> Mapping[str, tuple[int, int, int]]:
     """``Model.layers`` without the weights: sizes alone are computed. Raises ManifestError where they cannot be."""
     try:
-        with torch.device("meta"):
-            net = build(manifest.network, len(manifest.labels), manifest.network_options).eval()
-            return layer_shapes(net, torch.empty(1, 3, manifest.input.height, manifest.input.width))
+        net = outline(manifest.network, len(manifest.labels), manifest.network_options)
+        return layer_shapes(net, blank(net, manifest.input.height, manifest.input.width))
     except (ValueError, RuntimeError) as error:
         raise ManifestError(f"{manifest.folder}/model.toml: {error}") from error

@@ -28,7 +28,7 @@ ENTER_AGAIN[[5, 10]], LEAVE_AGAIN[[5, 10]] = [2, 3], [1, 2]
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a layer's units lie. x, y: (n,) centres of the columns and rows, in photo pixels, evenly spaced.
+    """Where a map's units lie. x (w,), y (h,): centres of the columns and rows, in photo pixels, evenly spaced.
 
     shown: the part of the photo that the network saw; edges in photo pixels.
     """
@@ -38,9 +38,18 @@ class Grid:
     shown: Rectangle
 
     def values(self, maps: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Maps (..., n, n) interpolated at columns ``x`` (w,) and rows ``y`` (h,): (..., h, w)."""
+        """Maps (..., h, w) interpolated at columns ``x`` (k,) and rows ``y`` (m,): (..., m, k)."""
         found: FloatArray = _hats(self.y, y) @ maps @ _hats(self.x, x).T
         return found
+
+    def sampled(self, maps: FloatArray, steps: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Maps (..., h, w) as far as they are shown: at units, at ``steps`` - 1 places between each two, and at edges.
+
+        Returns the columns x (k,), the rows y (m,) and the values (..., m, k).
+        """
+        x = _samples(self.x, self.shown.x_min, self.shown.x_max, steps)
+        y = _samples(self.y, self.shown.y_min, self.shown.y_max, steps)
+        return x, y, self.values(maps, x, y)
 
     def place(self, row: int, column: int) -> tuple[float, float]:
         """x and y of a unit, at the edge where it lies beyond what is shown."""
@@ -61,18 +70,23 @@ class Located:
 def grid_over(frame: InputFrame, center: float, jump: float, count: int) -> Grid:
     """The grid of a layer with ``count`` units along each axis; center, jump: a ``ReceptiveField``, in input pixels."""
     seen, at = frame.seen, center + jump * np.arange(count)
-    shown = seen
-    if frame.photo_width:  # a letterbox sees more than the photo
-        shown = Rectangle(
-            max(seen.x_min, 0.0),
-            max(seen.y_min, 0.0),
-            min(seen.x_max, float(frame.photo_width)),
-            min(seen.y_max, float(frame.photo_height)),
-        )
     return Grid(
         seen.x_min + at * (seen.width / frame.network_width),
         seen.y_min + at * (seen.height / frame.network_height),
-        shown,
+        shown_of(frame),
+    )
+
+
+def shown_of(frame: InputFrame) -> Rectangle:
+    """The part of the photo that the network saw: a letterbox sees more than the photo."""
+    seen = frame.seen
+    if not frame.photo_width:
+        return seen
+    return Rectangle(
+        max(seen.x_min, 0.0),
+        max(seen.y_min, 0.0),
+        min(seen.x_max, float(frame.photo_width)),
+        min(seen.y_max, float(frame.photo_height)),
     )
 
 
@@ -82,11 +96,9 @@ def outlines(maps: FloatArray, grid: Grid) -> list[tuple[Polygon, ...]]:
     Each map must be above 0 somewhere. Outlines end where the photo does, or what was seen of it; there are none for a
     map whose strongest places lie beyond.
     """
-    shown = grid.shown
-    x, y = _samples(grid.x, shown.x_min, shown.x_max), _samples(grid.y, shown.y_min, shown.y_max)
     # Each map in units of its own level, and all of them one below the other: they are followed together.
-    levels = LEVEL * maps.max((1, 2), keepdims=True)
-    fine = np.pad(grid.values(maps / levels, x, y), ((0, 0), (1, 1), (1, 1)))
+    x, y, fine = grid.sampled(maps / (LEVEL * maps.max((1, 2), keepdims=True)), FINE)
+    fine = np.pad(fine, ((0, 0), (1, 1), (1, 1)))
     count, height, width = fine.shape
     found: list[list[tuple[float, Polygon]]] = [[] for _ in range(count)]
     # Beyond the samples lies the edge itself, where the outlines are to end.
@@ -110,16 +122,15 @@ def bounds(polygons: tuple[Polygon, ...], place: tuple[float, float]) -> Rectang
 
 
 def _hats(units: FloatArray, at: FloatArray) -> FloatArray:
-    """(len(at), n): how much each unit counts at each place."""
-    step = units[1] - units[0] if len(units) > 1 else 1.0
-    held = np.clip(at, units[0], units[-1])
-    return np.maximum(0.0, 1.0 - np.abs(held[:, None] - units) / step)
+    """(len(at), n): how much each unit counts at each place; at a unit's own place the others count exactly 0."""
+    numbers = np.arange(len(units))
+    return np.maximum(0.0, 1.0 - np.abs(np.interp(at, units, numbers)[:, None] - numbers))
 
 
-def _samples(units: FloatArray, low: float, high: float) -> FloatArray:
-    """The units' places and ``FINE`` - 1 between each two, between the edges, which are samples too."""
+def _samples(units: FloatArray, low: float, high: float, steps: int) -> FloatArray:
+    """The units' places and ``steps`` - 1 between each two, between the edges, which are samples too."""
     count = len(units)
-    inner = np.interp(np.arange((count - 1) * FINE + 1) / FINE, np.arange(count), units)
+    inner = np.interp(np.arange((count - 1) * steps + 1) / steps, np.arange(count), units)
     return np.concatenate([[low], inner[(inner > low) & (inner < high)], [high]])
 
 

@@ -22,6 +22,10 @@ METHOD_KINDS = {
     "guided_chip": "post_hoc",
     "cam": "post_hoc",
     "grad_cam": "post_hoc",
+    "gradient": "post_hoc",
+    "input_x_gradient": "post_hoc",
+    "guided_backprop": "post_hoc",
+    "guided_grad_cam": "post_hoc",
 }
 PROBABILITY_KINDS = ("softmax", "sigmoid")  # all sum to one; one independent probability a class
 NEURON = r"([^:@]*)(?::([0-9]{1,9}))?(?:@([0-9]{1,9}),([0-9]{1,9}))?"  # layer, channel, row, column
@@ -141,6 +145,28 @@ class Residual:
 
 
 @dataclass(frozen=True)
+class TestScore:
+    """A method's score on the model's test split. control_value: what a trivial control scores there."""
+
+    __test__ = False  # no test class, whatever pytest thinks of the name
+
+    measure: str
+    value: float
+    control_value: float
+    photo_count: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well the maps of two methods for one target agree: Spearman's rank correlation, -1 to 1."""
+
+    target: Target
+    method: str
+    other_method: str
+    rank_correlation: float
+
+
+@dataclass(frozen=True)
 class Picture:
     """kind: of ``PICTURE_KINDS``."""
 
@@ -182,22 +208,30 @@ class Part:
 class Explanation:
     """One reason for one target by one method.
 
-    map: (h, w) attribution over the frame's ``seen``. weights: (6, H, W), W itself. parts: strongest first.
+    map: (h, w) attribution over the frame's ``seen``. weights: (6, H, W), W itself. parts: strongest first. box: in
+    photo pixels, around what is above box_threshold times the map's maximum, where asked for and where there is any.
     """
 
     method: str
     target: Target
     kind: str  # "inherent" or "post_hoc"
-    evidence: tuple[Residual, ...] = ()
+    evidence: tuple[Residual | TestScore, ...] = ()
     map: NDArray[np.float32] | None = None
     pictures: tuple[Picture, ...] = ()
     weights: Array | None = None
     parts: tuple[Part, ...] = ()
+    box: Rectangle | None = None
+    box_threshold: float = 0.0
 
     @property
     def residual(self) -> Residual | None:
         """Completeness, where the method promises it."""
         return next((evidence for evidence in self.evidence if isinstance(evidence, Residual)), None)
+
+    @property
+    def test_scores(self) -> tuple[TestScore, ...]:
+        """What the method scores on the model's test split, where that was measured."""
+        return tuple(evidence for evidence in self.evidence if isinstance(evidence, TestScore))
 
     def picture(self, kind: str) -> Picture:
         """The picture of one kind; KeyError if it was not asked for."""
@@ -234,6 +268,7 @@ class Reply:
     receipt: dict[str, object] = field(default_factory=dict)
     timings: Timings = Timings()
     request_id: str = ""
+    agreements: tuple[Agreement, ...] = ()
 
     @property
     def explanation(self) -> Explanation:
@@ -257,9 +292,12 @@ class Reply:
                     "map_shape": None if explanation.map is None else list(explanation.map.shape),
                     "pictures": [picture.kind for picture in explanation.pictures],
                     "parts": [asdict(part) for part in explanation.parts],
+                    "test_scores": [asdict(score) for score in explanation.test_scores],
+                    "box": explanation.box and asdict(explanation.box) | {"threshold": explanation.box_threshold},
                 }
                 for explanation in self.explanations
             ],
+            "agreements": [asdict(agreement) for agreement in self.agreements],
             "frame": asdict(self.frame),
             "receipt": self.receipt,
             "timings": asdict(self.timings),

@@ -36,6 +36,13 @@ class MapWish:
 
 
 @dataclass(frozen=True)
+class BoxWish:
+    """threshold: fraction of the map's maximum; None for the method's own."""
+
+    threshold: float | None
+
+
+@dataclass(frozen=True)
 class Input:
     """Encoded photo bytes, or a tensor (3, H, W) that is ready for the network; region in photo pixels."""
 
@@ -56,6 +63,7 @@ class Job:
     targets: tuple[Wish, ...]
     methods: dict[str, method_pb2.Method]
     map: MapWish | None
+    box: BoxWish | None
     pictures: tuple[str, ...]
     prediction_count: int
 
@@ -78,7 +86,8 @@ def read_explain(data: bytes, manifest: Manifest, layers: Mapping[str, tuple[int
         input=_read_input(request.input, manifest),
         targets=read_targets(request.targets, manifest, layers),
         methods=methods,
-        map=_read_map(request, manifest),
+        map=_read_map(request),
+        box=_read_box(request.output) if request.output.HasField("box") else None,
         pictures=_read_pictures(request.output, methods),
         prediction_count=_read_count(request.prediction_count, manifest),
     )
@@ -92,6 +101,7 @@ def read_predict(data: bytes, manifest: Manifest, _: Mapping[str, tuple[int, int
         targets=(),
         methods={},
         map=None,
+        box=None,
         pictures=(),
         prediction_count=_read_count(request.prediction_count, manifest),
     )
@@ -164,17 +174,9 @@ def _read_methods(request: service_pb2.ExplainRequest, manifest: Manifest) -> di
     return {manifest.methods[0]: default}
 
 
-def _read_map(request: service_pb2.ExplainRequest, manifest: Manifest) -> MapWish | None:
+def _read_map(request: service_pb2.ExplainRequest) -> MapWish | None:
     if not request.HasField("output"):
         return MapWish(np.dtype("<f4"), None)
-    if request.output.HasField("box"):
-        raise FailedPrecondition(
-            "METHOD_NOT_AVAILABLE",
-            f"no method of model {manifest.name} gives boxes",
-            field="output.box",
-            value="a box",
-            allowed="output.map and output.pictures",
-        )
     if not request.output.HasField("map"):
         return None
     wish = request.output.map
@@ -185,6 +187,14 @@ def _read_map(request: service_pb2.ExplainRequest, manifest: Manifest) -> MapWis
         allowed = f"both from 1 to {MOST_MAP_SIDE}, or both 0 for the native grid"
         raise out_of_range("output.map", f"width {wish.width}, height {wish.height}", allowed)
     return MapWish(DTYPES[wish.dtype], sides if wish.width else None)
+
+
+def _read_box(output: explanation_pb2.OutputOptions) -> BoxWish:
+    if not output.box.HasField("threshold"):
+        return BoxWish(None)
+    if not 0 <= output.box.threshold < 1:  # NaN is not between either
+        raise out_of_range("output.box.threshold", output.box.threshold, "from 0, below 1")
+    return BoxWish(output.box.threshold)
 
 
 def _read_pictures(output: explanation_pb2.OutputOptions, methods: Iterable[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from showcause.errors import (
     to_status,
 )
 from showcause.v1 import input_pb2, model_pb2, service_pb2
-from showcause.wire_explanation import read_explanation, read_rectangle, rectangle_message
+from showcause.wire_explanation import read_agreement, read_explanation, read_rectangle, rectangle_message
 from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS, REASONS, name_of
 
 OK, FAILED = b"\x00", b"\x01"
@@ -120,7 +120,7 @@ def prediction_message(prediction: r.Prediction) -> model_pb2.Prediction:
 def read_reply(message: service_pb2.ExplainResponse | service_pb2.PredictResponse) -> r.Reply:
     """A response as the client gives it."""
     frame, timings = message.frame, message.timings
-    explanations = message.explanations if isinstance(message, service_pb2.ExplainResponse) else ()
+    explained = message if isinstance(message, service_pb2.ExplainResponse) else service_pb2.ExplainResponse()
     return r.Reply(
         predictions=tuple(r.Prediction(p.index, p.label, p.logit, p.probability) for p in message.predictions),
         probability_kind=name_of(PROBABILITY_KIND_NUMBERS, message.probability_kind),
@@ -132,7 +132,8 @@ def read_reply(message: service_pb2.ExplainResponse | service_pb2.PredictRespons
             frame.network_height,
             name_of(PREPROCESSING_NUMBERS, frame.preprocessing),
         ),
-        explanations=tuple(read_explanation(item) for item in explanations),
+        explanations=tuple(map(read_explanation, explained.explanations)),
+        agreements=tuple(map(read_agreement, explained.agreements)),
         receipt=MessageToDict(
             message.receipt, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         ),

@@ -1,12 +1,13 @@
 """Explanations between plain data (``showcause.reply``) and protobuf (``showcause.v1``). Imports no torch."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showcause import reply as r
-from showcause.v1 import explanation_pb2, input_pb2, method_pb2
+from showcause.v1 import explanation_pb2, input_pb2, method_pb2, service_pb2
 from showcause.wire_tables import DTYPES, KIND_NUMBERS, PICTURE_KIND_NUMBERS, name_of
 
 
@@ -127,15 +128,11 @@ def explanation_message(
         ],
         parts=[part_message(part) for part in explanation.parts],
     )
-    for residual in explanation.evidence:
-        message.evidence.add().residual.CopyFrom(
-            explanation_pb2.Residual(
-                contribution_sum=residual.contribution_sum,
-                bias=residual.bias,
-                score=residual.score,
-                relative_residual=residual.relative,
-            )
-        )
+    for evidence in explanation.evidence:
+        message.evidence.append(evidence_message(evidence))
+    if explanation.box is not None:
+        message.box.CopyFrom(rectangle_message(explanation.box))
+        message.box_threshold = explanation.box_threshold
     if explanation.map is not None and map_dtype is not None:
         message.map.CopyFrom(map_message(explanation.map, map_dtype))
     if explanation.weights is not None:
@@ -150,12 +147,11 @@ def explanation_message(
 
 def read_explanation(message: explanation_pb2.Explanation) -> r.Explanation:
     weights = message.weights
-    residuals = (item.residual for item in message.evidence if item.WhichOneof("evidence") == "residual")
     return r.Explanation(
         method=message.method,
         target=read_target(message.target),
         kind=name_of(KIND_NUMBERS, message.kind),
-        evidence=tuple(r.Residual(item.contribution_sum, item.bias, item.score) for item in residuals),
+        evidence=tuple(filter(None, map(read_evidence, message.evidence))),
         map=read_map(message.map) if message.HasField("map") else None,
         pictures=tuple(
             r.Picture(name_of(PICTURE_KIND_NUMBERS, picture.kind), picture.png, picture.width, picture.height)
@@ -165,7 +161,46 @@ def read_explanation(message: explanation_pb2.Explanation) -> r.Explanation:
         if message.HasField("weights")
         else None,
         parts=tuple(read_part(part) for part in message.parts),
+        box=read_rectangle(message.box) if message.HasField("box") else None,
+        box_threshold=message.box_threshold,
     )
+
+
+def evidence_message(evidence: r.Residual | r.TestScore) -> explanation_pb2.Evidence:
+    if isinstance(evidence, r.TestScore):
+        return explanation_pb2.Evidence(test_score=explanation_pb2.TestScore(**asdict(evidence)))
+    residual = explanation_pb2.Residual(
+        contribution_sum=evidence.contribution_sum,
+        bias=evidence.bias,
+        score=evidence.score,
+        relative_residual=evidence.relative,
+    )
+    return explanation_pb2.Evidence(residual=residual)
+
+
+def read_evidence(message: explanation_pb2.Evidence) -> r.Residual | r.TestScore | None:
+    """None for a kind that this version does not know."""
+    match message.WhichOneof("evidence"):
+        case "residual":
+            sent = message.residual
+            return r.Residual(sent.contribution_sum, sent.bias, sent.score)
+        case "test_score":
+            score = message.test_score
+            return r.TestScore(score.measure, score.value, score.control_value, score.photo_count)
+    return None
+
+
+def agreement_message(agreement: r.Agreement) -> service_pb2.Agreement:
+    return service_pb2.Agreement(
+        target=target_message(agreement.target),
+        method=agreement.method,
+        other_method=agreement.other_method,
+        rank_correlation=agreement.rank_correlation,
+    )
+
+
+def read_agreement(message: service_pb2.Agreement) -> r.Agreement:
+    return r.Agreement(read_target(message.target), message.method, message.other_method, message.rank_correlation)
 
 
 def read_map(message: explanation_pb2.Map) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ def read_targets(
         field = f"targets[{position}]"
         match target.WhichOneof("target"):
             case "class_index" | "label" as kind:
-                targets.append(_class_index(target, kind, field, manifest))
+                targets.append(class_index(target, kind, field, manifest))
             case "top_k":
                 most = min(MOST_TARGETS, len(manifest.labels))
                 if not 1 <= target.top_k <= most:
@@ -60,7 +60,7 @@ def read_targets(
     return tuple(targets) or (TopK(1),)
 
 
-def _class_index(
+def class_index(
     message: method_pb2.Target | method_pb2.ClassReference, kind: str, field: str, manifest: Manifest
 ) -> int:
     if kind == "class_index":
@@ -73,7 +73,7 @@ def _class_index(
             f"model {manifest.name} has no such label",
             field=f"{field}.label",
             value=message.label,
-            allowed=_near(message.label, manifest.labels),
+            allowed=near(message.label, manifest.labels),
         )
     return manifest.labels.index(message.label)
 
@@ -82,7 +82,7 @@ def _read_difference(message: method_pb2.Difference, field: str, manifest: Manif
     indices: dict[str, int | None] = {}
     for name, reference in (("target", message.target), ("versus", message.versus)):
         kind = reference.WhichOneof("reference")
-        indices[name] = _class_index(reference, kind, f"{field}.{name}", manifest) if kind else None
+        indices[name] = class_index(reference, kind, f"{field}.{name}", manifest) if kind else None
     if indices["target"] is not None and indices["target"] == indices["versus"]:
         raise out_of_range(f"{field}.versus", manifest.labels[indices["target"]], "another class than the target")
     return Versus(indices["target"], indices["versus"])
@@ -95,7 +95,7 @@ def _read_neuron(message: method_pb2.Neuron, field: str, layers: Mapping[str, tu
             "the network has no such layer",
             field=f"{field}.layer",
             value=message.layer,
-            allowed=_near(message.layer, tuple(layers)),
+            allowed=near(message.layer, tuple(layers)),
         )
     channels, height, width = layers[message.layer]
     channel = message.channel if message.HasField("channel") else None
@@ -110,7 +110,7 @@ def _read_neuron(message: method_pb2.Neuron, field: str, layers: Mapping[str, tu
     return Neuron(message.layer, channel, place)
 
 
-def _near(name: str, names: tuple[str, ...]) -> str:
+def near(name: str, names: tuple[str, ...]) -> str:
     """Names that ``name`` may have meant; all of them, as far as there is room, where nothing is like it."""
     near = get_close_matches(name, names, 8, 0.6)
     return ", ".join(near) if near else listed(names)

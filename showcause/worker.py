@@ -8,8 +8,9 @@ import hashlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
@@ -19,17 +20,20 @@ from PIL import Image
 
 import showcause
 from showcause import render, render_parts, reply
+from showcause.agreement import rank_correlation
+from showcause.box import stretched, weak_box
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
 from showcause.image import Limits, decode, frame_of, to_input
+from showcause.map_scores import THRESHOLD
 from showcause.methods import METHODS, Ask, Attribution
 from showcause.methods.targets import Resolver
 from showcause.model import Model
-from showcause.nets.base import Forward
-from showcause.outline import Located
+from showcause.nets.base import Forward, Tape, merged
+from showcause.outline import Grid, Located, grid_over
 from showcause.request import Job, check_size, read_explain, read_predict
 from showcause.v1 import method_pb2, model_pb2, service_pb2
 from showcause.wire import frame_message, prediction_message, seal
-from showcause.wire_explanation import explanation_message, rectangle_message
+from showcause.wire_explanation import agreement_message, explanation_message, rectangle_message
 from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS
 
 log = logging.getLogger(__name__)
@@ -64,6 +68,7 @@ class Item:
     call: Call
     job: Job
     methods: dict[str, method_pb2.Method]  # settled
+    tapes: list[Tape]  # the passes that they need
     ground: Image.Image | None  # what is drawn on, where something is; the photo itself is let go
     frame: reply.InputFrame
     rgb: torch.Tensor
@@ -72,6 +77,11 @@ class Item:
     found: dict[tuple[reply.Target, str], Attribution] = field(default_factory=dict)  # by target and method
     failure: ShowcauseError | None = None
 
+    @property
+    def company(self) -> tuple[int, tuple[tuple[bool, str], ...]]:
+        """Items of equal value share a pass."""
+        return self.job.target_count, tuple(sorted((tape.hold, tape.start) for tape in self.tapes))
+
 
 def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> list[bytes]:
     """A batch of calls -> their envelopes (``showcause.wire.seal``), in order."""
@@ -79,10 +89,10 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
     prepared = [_guarded(call, _prepare, model, call, limits) for call in calls]
     clock.lap("decode_seconds")
     items = [item for item in prepared if isinstance(item, Item)]
-    # Items with equally many targets share one forward pass: those without any need no gradient, and a backward pass
-    # costs the whole batch, so that an item with ten targets is better off among its like.
-    for count in sorted({item.job.target_count for item in items}):
-        group = [item for item in items if item.job.target_count == count and _still_wanted(item)]
+    # Items with equally many targets, whose methods need gradients down to the same depth, share one forward pass: a
+    # backward pass costs the whole batch, so that an item with ten targets is better off among its like.
+    for key in sorted({item.company for item in items}):
+        group = [item for item in items if item.company == key and _still_wanted(item)]
         if group:
             _compute(model, group, clock)
     answered = [
@@ -101,11 +111,11 @@ def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
     """One forward pass for the whole group, then the methods; what fails here fails for the group."""
     try:
         batch = torch.stack([item.rgb for item in group]).to(model.device)
-        layers = {wish.layer for item in group for wish in item.job.targets if isinstance(wish, reply.Neuron)}
-        forward = model.net.run(batch, group[0].job.target_count > 0, layers)
-        _take_results(model, group, forward)
+        tapes = merged([tape for item in group for tape in item.tapes])
+        passes = {tape.hold: model.net.run(batch, tape) for tape in tapes or [Tape()]}
+        _take_results(model, group, next(iter(passes.values())))
         clock.lap("forward_seconds")
-        _attribute(model, group, forward)
+        _attribute(model, group, passes)
         clock.lap("explain_seconds")
     except Exception:
         log.exception("a batch of %d requests failed", len(group))
@@ -122,6 +132,7 @@ def _prepare(model: Model, call: Call, limits: Limits) -> Item:
         for position, (name, method) in enumerate(job.methods.items())
     }
     check_size(job, methods, model.manifest)
+    tapes = _tapes(model, job, methods)
     spec = model.manifest.input
     tensor = job.input.tensor
     if tensor is not None:
@@ -133,7 +144,14 @@ def _prepare(model: Model, call: Call, limits: Limits) -> Item:
         frame = frame_of(photo.size, job.input.region, spec)
         pixels = to_input(photo, frame)
     ground = render.backdrop(photo) if {"overlay", "tiles"}.intersection(job.pictures) else None
-    return Item(call, job, methods, ground, frame, torch.from_numpy(pixels))
+    return Item(call, job, methods, tapes, ground, frame, torch.from_numpy(pixels))
+
+
+def _tapes(model: Model, job: Job, methods: Mapping[str, method_pb2.Method]) -> list[Tape]:
+    """The passes that one request needs."""
+    units = frozenset(wish.layer for wish in job.targets if isinstance(wish, reply.Neuron))
+    needed = merged([METHODS[name].needs(method, model) for name, method in methods.items()])
+    return [tape | Tape(units) for tape in needed]
 
 
 def _take_results(model: Model, group: list[Item], forward: Forward) -> None:
@@ -146,13 +164,14 @@ def _take_results(model: Model, group: list[Item], forward: Forward) -> None:
             item.targets = Resolver(forward, row, ranking, model.manifest.labels)(item.job.targets)
 
 
-def _attribute(model: Model, group: list[Item], forward: Forward) -> None:
+def _attribute(model: Model, group: list[Item], passes: Mapping[bool, Forward]) -> None:
     """Runs every method that the group's items ask for, once for all of them."""
     asks: dict[str, list[Ask]] = defaultdict(list)
     for row, item in enumerate(group):
         for name, parameters in item.methods.items():
             asks[name] += [Ask(row, target, parameters) for target in item.targets]
     for name, wanted in asks.items():
+        forward = passes[METHODS[name].needs(wanted[0].parameters, model).hold]
         for ask, attribution in zip(wanted, METHODS[name].explain(forward, wanted, model), strict=True):
             group[ask.row].found[ask.target, name] = attribution
 
@@ -174,22 +193,62 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
         receipt=_receipt(model, item),
         timings=clock.timings(render_seconds=time.perf_counter() - began),
         explanations=explanations,
+        agreements=[agreement_message(agreement) for agreement in _agreements(item)],
     )
 
 
 def _explanation(model: Model, item: Item, target: reply.Target, method: str) -> reply.Explanation:
     found, job = item.found[target, method], item.job
     parts = found.parts(item.frame) if found.parts else []
+    measured = model.map_scores.get(method)
+    box, threshold = None, 0.0
+    if job.box is not None:
+        threshold = (
+            job.box.threshold if job.box.threshold is not None else measured.threshold if measured else THRESHOLD
+        )
+        box = weak_box(found.map, _grid(item.frame, found), threshold)
     return reply.Explanation(
         method=method,
         target=target,
         kind=model.manifest.kind_of(method),
-        evidence=found.evidence,
-        map=_raw_map(found, job),
+        evidence=(*found.evidence, *(measured.scores if measured else ())),
+        map=None if job.map is None else _at_size(found, job.map.size, item.frame),
         pictures=tuple(render.encoded(kind, _drawn(kind, item, found, parts)) for kind in job.pictures),
         weights=found.weights,
         parts=tuple(located.part for located in parts),
+        box=box,
+        box_threshold=threshold,
     )
+
+
+def _agreements(item: Item) -> list[reply.Agreement]:
+    """Of every two methods, for each target."""
+    return [
+        reply.Agreement(
+            target, one, other, rank_correlation(item.found[target, one].map, item.found[target, other].map)
+        )
+        for target in item.targets
+        for one, other in combinations(item.methods, 2)
+    ]
+
+
+def _grid(frame: reply.InputFrame, found: Attribution) -> Grid:
+    """Where in the photo a map's units lie."""
+    height, width = found.map.shape
+    return stretched(frame, height, width) if found.units is None else grid_over(frame, *found.units, width)
+
+
+def _at_size(found: Attribution, size: tuple[int, int] | None, frame: reply.InputFrame) -> NDArray[np.float32]:
+    """A map at ``size`` (width, height) over what the network saw; None: as it is."""
+    if size is None:
+        return found.map
+    if found.units is None:
+        return render.resized(found.map, size)
+    # To stretch it would move what lies at the border by half a unit, away from the units' own places.
+    whole = reply.Rectangle(0.0, 0.0, float(size[0]), float(size[1]))
+    pixels = reply.InputFrame(0, 0, whole, frame.network_width, frame.network_height, frame.preprocessing)
+    x, y = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+    return _grid(pixels, found).values(found.map, x, y).astype(np.float32)
 
 
 def _drawn(kind: str, item: Item, found: Attribution, parts: Sequence[Located]) -> Image.Image:
@@ -199,17 +258,17 @@ def _drawn(kind: str, item: Item, found: Attribution, parts: Sequence[Located]) 
     if item.ground is not None and kind == "overlay":
         if found.parts is not None:
             return render_parts.overlay(parts, item.frame, item.ground)
-        return render.overlay(found.map, item.frame, item.ground)
+        return render.overlay(
+            found.map
+            if found.units is None
+            else _at_size(found, (item.frame.network_width, item.frame.network_height), item.frame),
+            item.frame,
+            item.ground,
+        )
     if kind == "color" and found.color is not None:
         return render.color(found.color())
     size = (item.frame.network_width, item.frame.network_height)
-    return render.heat_map(found.resized(found.map, size), item.frame)
-
-
-def _raw_map(attribution: Attribution, job: Job) -> NDArray[np.float32] | None:
-    if job.map is None:
-        return None
-    return attribution.resized(attribution.map, job.map.size) if job.map.size else attribution.map
+    return render.heat_map(_at_size(found, size, item.frame), item.frame)
 
 
 def _predictions(model: Model, item: Item) -> list[reply.Prediction]:
@@ -232,6 +291,8 @@ def _receipt(model: Model, item: Item) -> model_pb2.Receipt:
         manifest_sha256=manifest.manifest_sha256,
         labels_sha256=manifest.labels_sha256,
         parts_sha256=manifest.parts_sha256,
+        maps_sha256=manifest.maps_sha256,
+        chip_sha256=manifest.chip_sha256,
         input_sha256=hashlib.sha256(data).hexdigest(),
         preprocessing=PREPROCESSING_NUMBERS[item.frame.preprocessing],
         input_width=manifest.input.width,

@@ -4,6 +4,7 @@ most 0.1% of pixels off by more than 3/255."""
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from showcause.reply import Reply
@@ -24,6 +25,9 @@ def assert_same(found: Reply, wanted: Reply) -> None:
     assert close(*(np.array([p.logit for p in reply.predictions]) for reply in (found, wanted)))
     assert found.frame == wanted.frame
     assert len(found.explanations) == len(wanted.explanations)
+    assert [a.rank_correlation for a in found.agreements] == pytest.approx(
+        [a.rank_correlation for a in wanted.agreements], abs=1e-3
+    )
     for one, other in zip(found.explanations, wanted.explanations, strict=True):
         assert (one.method, one.target, one.kind) == (other.method, other.target, other.kind)
         assert (one.map is None) == (other.map is None)
@@ -33,6 +37,8 @@ def assert_same(found: Reply, wanted: Reply) -> None:
         assert [part.filter for part in one.parts] == [part.filter for part in other.parts]
         assert close(*(np.array([part.contribution for part in each.parts] or [0]) for each in (one, other)))
         assert [part.center for part in one.parts] == [part.center for part in other.parts]
+        assert one.test_scores == other.test_scores
+        assert (one.box is None) == (other.box is None)
         assert [p.kind for p in one.pictures] == [p.kind for p in other.pictures]
         for picture, twin in zip(one.pictures, other.pictures, strict=True):
             assert pixels_off(picture.png, twin.png) <= 1e-3

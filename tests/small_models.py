@@ -13,6 +13,7 @@ from showcause.manifest import sha256_of
 from showcause.nets import build
 from showcause.nets.bcos import BcosNet
 from showcause.nets.interpretable import InterpretableCnn
+from showcause.nets.ordinary import OrdinaryNet
 
 
 def calibrated(network: str, classes: int, size: int = 64, **options: object) -> BcosNet:
@@ -46,6 +47,20 @@ def lively(classes: int, learned: Sequence[int], **options: object) -> Interpret
     return net.eval().requires_grad_(False)
 
 
+@torch.no_grad()
+def lively_plain(network: str, classes: int, size: int = 64, **options: object) -> OrdinaryNet:
+    """The same of an ordinary network; its norms have seen pictures."""
+    torch.manual_seed(0)
+    net = build(network, classes, options)
+    for layer in net.module.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    net.train().run(torch.rand(8, 3, size, size))
+    return net.eval().requires_grad_(False)
+
+
 def write_model(folder: Path, network: str = "bcos_resnet18", size: int = 64, **options: object) -> Path:
     """A model folder of a B-cos network of four classes, named like its folder."""
     return _write(folder, calibrated(network, 4, size, **options), network, "linear_map", size, "squash", options)
@@ -56,6 +71,22 @@ def write_parts_model(folder: Path, size: int = 128, preprocessing: str = "squas
     options = {"filters": 24} | options
     net = lively(4, (0, 1, 2), **options)
     return _write(folder, net, "interpretable_alexnet", "filter_parts", size, preprocessing, options)
+
+
+def write_plain_model(
+    folder: Path,
+    network: str = "plain_resnet18",
+    methods: Sequence[str] = ("grad_cam",),
+    size: int = 64,
+    **options: object,
+) -> Path:
+    """The same of an ordinary network; random filters whose class scores differ widely from photo to photo."""
+    net = lively_plain(network, 4, size, **options)
+    *_, weight, bias = net.state_dict().values()  # of the last layer
+    photos = torch.nn.functional.interpolate(torch.rand(16, 3, 6, 6), size=(size, size), mode="bilinear")
+    weight *= 1.5 / net.run(photos).logits.std(0).mean()
+    bias -= net.run(photos).logits.mean(0)
+    return _write(folder, net, network, '", "'.join(methods), size, "squash", options)
 
 
 def write_part_names(folder: Path, filters: Sequence[dict[str, object]], layer: str = "parts") -> None:

@@ -9,11 +9,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from showcause import cli, nets
-from showcause.commands import evaluate_parts
+from showcause import cli, nets, progress
 from showcause.evaluation.naming import write_names
 from showcause.manifest import sha256_of
-from showcause.nets.interpretable import MEAN, STD, InterpretableCnn
+from showcause.nets.interpretable import InterpretableCnn
+from showcause.nets.ordinary import MEAN, STD
 
 HEADER = "file,split,category,box_x0,box_y0,box_x1,box_y1,head_y,head_x,head_h,head_w,legs_y,legs_x,legs_h,legs_w"
 LABELS = ("ant", "bee", "cow")
@@ -108,11 +108,11 @@ def refused(capsys, *arguments: object) -> str:
 
 
 def test_table_results_and_figures(data, models, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate_parts, "PROGRESS_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "FIRST_SECONDS", -1.0)
     out = tmp_path / "out"
     assert run("--model", models[0], "--model", models[1], "--data", data, "--out", out) == 0
     printed = capsys.readouterr().out
-    assert "finder, test: 32 of 36 pictures" in printed
+    assert "finder, pictures of test: 32 of 36" in printed
 
     def no_constant(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")

@@ -13,6 +13,7 @@ from showcause.errors import FailedPrecondition, InvalidArgument
 from showcause.image import decode, frame_of, to_input
 from showcause.manifest import ManifestError, sha256_of
 from showcause.model import load
+from showcause.nets.base import Tape
 from showcause.nets.interpretable import FullHead
 from showcause.reply import Difference, Neuron, Rectangle
 from showcause.v1 import method_pb2
@@ -49,7 +50,7 @@ def ask(model, photo, **wishes):
 def masked_maps(model, photo, region=None) -> np.ndarray:
     image = decode(photo)
     rgb = torch.from_numpy(to_input(image, frame_of(image.size, region, model.manifest.input)))
-    return model.net.run(rgb[None], explain=False).activations["parts"][0].numpy()
+    return model.net.run(rgb[None], Tape(frozenset(["parts"]))).activations["parts"][0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -266,13 +267,11 @@ def test_top_k_is_answered_whatever_the_filters_have_learned(model, photo):
 
 def test_networks_that_have_no_parts_are_refused_when_they_are_loaded(tmp_path):
     twin = write_parts_model(tmp_path / "twin", masked=False)
-    with pytest.raises(
-        ManifestError, match="methods names filter_parts; allowed: none: this network, with its options"
-    ):
+    with pytest.raises(ManifestError, match="methods names filter_parts; allowed: chip, refined_chip"):
         load(twin)
     for folder, old, new, allowed in (
-        (write_model(tmp_path / "bcos", width=4), "linear_map", "filter_parts", "allowed: linear_map"),
-        (write_parts_model(tmp_path / "parts"), "filter_parts", "linear_map", "allowed: filter_parts"),
+        (write_model(tmp_path / "bcos", width=4), "linear_map", "filter_parts", "allowed: linear_map, chip"),
+        (write_parts_model(tmp_path / "parts"), "filter_parts", "linear_map", "allowed: filter_parts, chip"),
     ):
         text = (folder / "model.toml").read_text()
         (folder / "model.toml").write_text(text.replace(f'["{old}"]', f'["{new}"]'))

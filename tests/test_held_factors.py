@@ -12,7 +12,7 @@ from showcause.layers import bcos
 from showcause.methods.linear_map import linear_map
 from showcause.methods.targets import score
 from showcause.nets import BCOS_NETS, build
-from showcause.nets.base import layer_shapes, reading
+from showcause.nets.base import Tape, layer_shapes, recording
 from showcause.reply import ClassTarget, Difference, Neuron
 from tests.small_models import calibrate
 
@@ -64,20 +64,20 @@ def test_w_is_the_gradient_of_the_network_with_frozen_factors(net, monkeypatch):
     channels, height, width = layers[inner]
     targets = [ClassTarget(4, ""), Difference(ClassTarget(1, ""), ClassTarget(2, ""))]
     targets.append(Neuron(inner, channels - 1, (height // 2, width // 2)))
-    forward = net.run(rgb, explain=True, layers=[inner])
+    forward = net.run(rgb, Tape(frozenset([inner]), "input", hold=True))
     scores = torch.stack([score(forward, row, target) for row, target in zip(rows, targets, strict=True)])
     found = linear_map(forward, scores, rows)
 
     x = bcos.add_inverse(rgb).requires_grad_()
     evidence = net.evidence(x)
     torch.testing.assert_close(evidence, forward.evidence)
-    with reading([inner]) as noted:
+    with recording(Tape(frozenset([inner]), "input")) as noted:
         evidence = net.evidence(x)
     unit = noted[inner][2, channels - 1, height // 2, width // 2]
     (plain,) = torch.autograd.grad(evidence[0, 4] + evidence[1, 1] - evidence[1, 2] + unit, x)
 
     freeze_factors(net, x, monkeypatch)
-    with reading([inner]) as noted:
+    with recording(Tape(frozenset([inner]), "input")) as noted:
         evidence = net.evidence(x)
     wanted = torch.stack(
         [evidence[0, 4], evidence[1, 1] - evidence[1, 2], noted[inner][2, channels - 1, height // 2, width // 2]]
@@ -97,15 +97,15 @@ def test_every_layer_can_be_asked(net):
     convolutions = {name for name, module in net.named_modules() if isinstance(module, bcos.BcosConv2d)}
     assert convolutions <= set(layers)
     assert all(size > 0 for shape in layers.values() for size in shape)
-    forward = net.run(rgb, explain=True, layers=layers)
+    forward = net.run(rgb, Tape(frozenset(layers), "input", hold=True))
     for number, (name, (channels, height, width)) in enumerate(layers.items()):
         assert forward.activations[name].shape == (1, channels, height, width)
         if number % max(1, len(layers) // 12):
             continue
         value = score(forward, 0, Neuron(name, channels // 2, (height // 2, width // 2)))
-        weights = linear_map(forward, value[None], [0], keep_graph=True)
+        weights = linear_map(forward, value[None], [0])
         torch.testing.assert_close((weights * forward.x.detach()).sum(), value.detach(), msg=name)
 
 
 def test_a_pass_that_reads_nothing_keeps_nothing(net):
-    assert net.run(torch.rand(1, 3, net.side, net.side).double(), explain=False).activations == {}
+    assert net.run(torch.rand(1, 3, net.side, net.side).double()).activations == {}

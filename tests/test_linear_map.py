@@ -9,6 +9,7 @@ from torch.nn.functional import cosine_similarity
 
 from showcause.methods import Ask, linear_map
 from showcause.nets import build
+from showcause.nets.base import Tape
 from showcause.nets.bcos import BcosNet
 from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
@@ -16,6 +17,7 @@ from tests import golden_files
 
 NETWORKS = ["bcos_resnet18", "bcos_densenet121"]
 WITH_WEIGHTS = method_pb2.Method(linear_map=method_pb2.LinearMap(include_weights=True))
+HELD = Tape(start="input", hold=True)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
@@ -46,7 +48,7 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
 @pytest.mark.parametrize("device", DEVICES)
 def test_logits_are_the_official_ones(case, device):
     """Without the bias: a wrong network passes a relative test with it."""
-    forward = case.net.to(device).run(case.rgb.to(device), explain=False)
+    forward = case.net.to(device).run(case.rgb.to(device), Tape())
     wanted = case.golden["logits_f64"] - case.golden["logit_bias"]
     assert relative(forward.evidence.cpu().numpy(), wanted) < 1e-4
     np.testing.assert_allclose(forward.logits.cpu().numpy(), case.golden["logits"], atol=1e-5)
@@ -54,7 +56,7 @@ def test_logits_are_the_official_ones(case, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_linear_map_contributions_and_colors_are_the_official_ones(case, device):
-    forward, golden = case.net.to(device).run(case.rgb.to(device), explain=True), case.golden
+    forward, golden = case.net.to(device).run(case.rgb.to(device), HELD), case.golden
     settled = linear_map.settle(WITH_WEIGHTS, "methods[0]")
     places = list(np.ndindex(2, 2))  # [image, target]
     asks = [Ask(row, ClassTarget(int(golden["targets"][row, k]), ""), settled) for row, k in places]
@@ -79,14 +81,14 @@ def test_residual_is_exact_in_double(case):
     twin = build(case.name, 10, {}).double().eval()
     twin.load_state_dict(case.net.state_dict())
     settled = linear_map.settle(method_pb2.Method(), "methods[0]")
-    forward = twin.run(case.rgb.double(), explain=True)
+    forward = twin.run(case.rgb.double(), HELD)
     for found in linear_map.explain(forward, [Ask(row, ClassTarget(k, ""), settled) for row, k in ((0, 8), (1, 2))]):
         assert found.evidence[0].relative < 1e-12
 
 
 def test_inference_mode_around_it_changes_nothing(case):
     with torch.inference_mode():
-        forward = case.net.run(case.rgb, explain=True)
+        forward = case.net.run(case.rgb, HELD)
     weights = linear_map.linear_map(forward, forward.evidence[range(2), [0, 0]], range(2))
     assert weights.abs().amax() > 0
 
@@ -96,7 +98,7 @@ def test_bfloat16_on_a_gpu_costs_this_much(case):
     """Measured on a GPU: the direction of W survives bfloat16; its last digits do not."""
     twin = build(case.name, 10, {}).to("cuda", torch.bfloat16).eval()
     twin.load_state_dict(case.net.state_dict())
-    forward = twin.run(case.rgb.to("cuda", torch.bfloat16), explain=True)
+    forward = twin.run(case.rgb.to("cuda", torch.bfloat16), HELD)
     scores = forward.evidence[range(2), case.golden["targets"][:, 0]]
     weights = linear_map.linear_map(forward, scores, range(2)).float().cpu()
     cosines = cosine_similarity(weights.flatten(1), torch.from_numpy(case.golden["W"][:, 0]).flatten(1))

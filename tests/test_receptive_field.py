@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from showcause.layers.receptive_field import ReceptiveField, after_layers
-from showcause.nets.interpretable import InterpretableCnn, alexnet, vgg16
+from showcause.nets.interpretable import InterpretableCnn
+from showcause.nets.trunks import alexnet, vgg16
 from tests import golden_files
 
 FACTS = golden_files.facts("icnn_rf")

@@ -10,6 +10,7 @@ import torch
 from showcause.client.calls import explain_request, predict_request
 from showcause.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound
 from showcause.image import decode, frame_of, to_input
+from showcause.nets.base import Tape
 from showcause.reply import Difference, Neuron
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
@@ -138,7 +139,7 @@ def test_neurons_are_found_and_their_contributions_sum_to_their_activation(model
     strongest, of_channel, at_place, exact, cat = reply.explanations
 
     rgb = torch.from_numpy(to_input(decode(photo), frame_of(decode(photo).size, None, model.manifest.input)))[None]
-    activation = model.net.run(rgb, explain=False, layers=[layer]).activations[layer][0]
+    activation = model.net.run(rgb, Tape(frozenset([layer]))).activations[layer][0]
     assert activation.shape == (channels, height, width)
     assert strongest.residual.score == pytest.approx(float(activation.max()), rel=1e-4)
     assert of_channel.residual.score == pytest.approx(float(activation[5].max()), rel=1e-4)

@@ -46,7 +46,15 @@ OF_WORK, OF_A_LIST, OF_A_MODEL = tuple(PROBLEMS), (400, 405, 406, 500), (400, 40
 def document(contract: Contract) -> dict[str, Any]:
     """OpenAPI 3.1."""
     requests = schemas(contract, "request", "ExplainRequest", "PredictRequest")
-    replies = schemas(contract, "reply", "ExplainResponse", "PredictResponse", "ListModelsResponse", "GetModelResponse")
+    replies = schemas(
+        contract,
+        "reply",
+        "ExplainResponse",
+        "PredictResponse",
+        "ListModelsResponse",
+        "GetModelResponse",
+        "GetChannelImportanceResponse",
+    )
     return {
         "openapi": "3.1.0",
         "info": {"title": "Showcause", "version": "v1", "description": DESCRIPTION},
@@ -96,6 +104,17 @@ def _paths(contract: Contract, requests: dict[str, Schema]) -> dict[str, Any]:
                 contract, "GetModel", "GetModelRequest", "The model.", _json("reply.GetModelResponse"), OF_A_MODEL
             )
             | {"x-codeSamples": _samples([f"curl http://localhost:8080/v1/models/{MODEL}"])}
+        },
+        "/v1/models/{model}/channels": {
+            "get": _operation(
+                contract,
+                "GetChannelImportance",
+                "GetChannelImportanceRequest",
+                "The channels.",
+                _json("reply.GetChannelImportanceResponse"),
+                OF_A_MODEL,
+            )
+            | {"x-codeSamples": _samples([f"curl 'http://localhost:8080/v1/models/{MODEL}/channels?label=cat'"])}
         },
         "/healthz": {"get": _probe("healthz", "Whether the service runs.", {200: "ok"})},
         "/readyz": {"get": _probe("readyz", "Whether the models answer.", {200: "ready", 503: "not ready"})},

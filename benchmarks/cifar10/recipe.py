@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from showcause.layers.bcos import scale_by_cosine, unit_rows
 from showcause.methods.linear_map import color_picture, linear_map
+from showcause.nets.base import Tape
 from showcause.nets.bcos_plain import BcosPlain, cifar9
 from showcause.train.checkpoint import keep, resume
 from showcause.train.cifar10 import CLASSES, DIGESTS, PACKAGE, Split, augmented, fetch, network_input, read, rgb
@@ -139,7 +140,7 @@ def train(
 
 def explained(net: BcosPlain, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """W(x) of each picture's label, and x: (N, 6, 32, 32) both."""
-    forward = net.run(rgb(pictures), explain=True)
+    forward = net.run(rgb(pictures), Tape(start="input", hold=True))
     rows = range(len(labels))
     return linear_map(forward, forward.evidence[rows, labels], rows), forward.x.detach()
 

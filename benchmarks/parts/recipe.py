@@ -26,7 +26,8 @@ from showcause.evaluation.report import versions, without_nan
 from showcause.evaluation.run import Observed, joined, of_maps
 from showcause.evaluation.scaling import up_scaling
 from showcause.layers.interpretable import SETTINGS, Setting
-from showcause.nets.interpretable import InterpretableCnn, alexnet, vgg16
+from showcause.nets.interpretable import InterpretableCnn
+from showcause.nets.trunks import alexnet, vgg16
 from showcause.train.animal_parts import FRAME_PX, read_parts
 from showcause.train.animals import category_names, read_crops
 from showcause.train.part_views import Cache, cache

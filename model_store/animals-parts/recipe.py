@@ -10,26 +10,19 @@ Choices were made on the val split; the test split is measured once, at the end,
 
 import argparse
 import shutil
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
 
 from showcause.evaluation.naming import Observations, names_of_filters, write_names
 from showcause.evaluation.run import observe
 from showcause.manifest import sha256_of
-from showcause.model import served_precision
 from showcause.nets import build
+from showcause.train.animal_nets import FILTERS, SIZE, as_served, report, train
 from showcause.train.animal_parts import PARTS, crops, read_parts
-from showcause.train.animals import category_names, read_crops, read_scenes, top1
-from showcause.train.part_views import cache
-from showcause.train.parts import Recipe, fit, start
-from showcause.train.report import install, per_class, pin
-
-SIZE, FILTERS = 224, 240
-RECIPE = Recipe(steps=1000)
+from showcause.train.animals import category_names, read_crops
+from showcause.train.report import install, pin
 
 
 def main() -> None:
@@ -44,34 +37,12 @@ def main() -> None:
     if options.install and (options.twin or options.logistic):
         parser.error("--install is for the network that is served, not for --twin or --logistic")
 
-    names = category_names(options.data)
-    train = read_crops(options.data, "train", names)
-    print(f"{len(train)} training pictures of {len(names)} categories")
-    torch.manual_seed(RECIPE.seed)
-    network_options = {"filters": FILTERS, "masked": not options.twin}
-    net = build("interpretable_alexnet", len(names), network_options)
-    start(net, load_file(options.features), RECIPE.gain)
-    net = net.to(memory_format=torch.channels_last)
-    views = cache(net, train, options.out / "views")
-    labels = np.array([min(picture.labels) for picture in train])
     out = options.out / (("twin" if options.twin else "parts") + ("-logistic" if options.logistic else ""))
-    fit(net, views, labels, replace(RECIPE, logistic=options.logistic), out)
-
-    # What is measured is what is served: these weights.
-    weights = out / "weights.safetensors"
-    save_file(served_precision(net), weights)
-    served = build("interpretable_alexnet", len(names), network_options)
-    served.load_state_dict(load_file(weights))
-    seen, pictures, field = {}, {"train": train}, served.receptive_field
-    seen["train"] = observe(served, crops(train, SIZE), field)
-    for split in ("val", "test"):
-        pictures[split] = read_crops(options.data, split, names)
-        seen[split] = observe(served, crops(pictures[split], SIZE), field)
-        scenes = read_scenes(options.data, split, names)
-        on_scenes = top1(torch.from_numpy(observe(served, crops(scenes, SIZE), field).logits), scenes)
-        on_crops = top1(torch.from_numpy(seen[split].logits), pictures[split])
-        print(f"{split}: top-1 {on_crops:.4f} of {len(pictures[split])} crops, {on_scenes:.4f} of {len(scenes)} scenes")
-    print(per_class(torch.from_numpy(seen["test"].logits), pictures["test"], names))
+    views, weights = options.out / "views", out / "weights.safetensors"
+    net = train(options.data, options.features, views, out, not options.twin, options.logistic)
+    network_options = {"filters": FILTERS, "masked": not options.twin}
+    served = as_served(net, partial(build, "interpretable_alexnet", net.classes, network_options), weights)
+    report(served, options.data)
     print(f"weights: {weights}, SHA-256 {sha256_of(weights)}")
     shutil.copyfile(Path(__file__).parent / "labels.txt", out / "labels.txt")
     (out / "model.toml").write_text(manifest_of(options.twin, options.logistic))
@@ -80,7 +51,7 @@ def main() -> None:
     if options.twin:
         return
 
-    rows = named(served, names, options.data, pictures, seen)
+    rows = named(served, options.data)
     write_names(out, rows)
     if options.install:
         folder = Path(__file__).parent
@@ -89,17 +60,14 @@ def main() -> None:
         print(f"installed into {folder}")
 
 
-def named(net, names, data, pictures, seen) -> list[dict[str, object]]:
+def named(net, data) -> list[dict[str, object]]:
     """The rows of parts.json; prints how the names hold on the test split."""
-    observations = [
-        Observations(
-            seen[split].places,
-            seen[split].scores,
-            read_parts(data, [split]),
-            np.array([min(picture.labels) for picture in pictures[split]]),
-        )
-        for split in ("train", "test")
-    ]
+    names, observations = category_names(data), []
+    for split in ("train", "test"):
+        pictures = read_crops(data, split, names)
+        seen = observe(net, crops(pictures, SIZE), net.receptive_field)
+        labels = np.array([min(picture.labels) for picture in pictures])
+        observations.append(Observations(seen.places, seen.scores, read_parts(data, [split]), labels))
     rows = names_of_filters(net.parts.category.numpy(), names, PARTS, *observations)
     for part in PARTS:
         mine = [row for row in rows if row["name"] == part]

@@ -112,6 +112,13 @@ class AsyncClient:
         message: model_pb2.Model = reply.model
         return message
 
+    async def channels(self, model: str = "", **wishes: Any) -> service_pb2.GetChannelImportanceResponse:
+        """See ``Client.channels``."""
+        message: service_pb2.GetChannelImportanceResponse = await self._call(
+            self._stub.GetChannelImportance, calls.channels_request(model, **wishes)
+        )
+        return message
+
     async def _call(self, method: Any, request: Any) -> Any:
         try:
             return await method(request, timeout=self._timeout, metadata=self._metadata)

@@ -16,6 +16,8 @@ from showcause.wire_tables import PICTURE_KIND_NUMBERS
 Photo = bytes | str | Path | NDArray[np.floating[Any]]
 One = SupportsIndex | str | r.Target
 Targets = One | Iterable[One] | None
+Class = SupportsIndex | str | r.ClassTarget
+Classes = Class | Iterable[Class] | None
 
 MAP_DTYPES = {
     "float32": input_pb2.DTYPE_FLOAT32,
@@ -77,6 +79,7 @@ def explain_request(
     pictures: Iterable[str] = (),
     map_dtype: str | None = "float32",
     map_size: tuple[int, int] | None = None,
+    box: bool | float = False,
     weights: bool = False,
     prediction_count: int = 0,
 ) -> service_pb2.ExplainRequest:
@@ -103,6 +106,10 @@ def explain_request(
         request.output.map.dtype = MAP_DTYPES[_known(map_dtype, MAP_DTYPES, "map_dtype")]
         if map_size is not None:
             request.output.map.width, request.output.map.height = map_size
+    if box is not False:
+        request.output.box.SetInParent()
+        if box is not True:
+            request.output.box.threshold = box
     return request
 
 
@@ -116,16 +123,17 @@ def target_message(one: One) -> method_pb2.Target:
             return method_pb2.Target(neuron=neuron)
         case r.Difference():
             return method_pb2.Target(
-                difference=method_pb2.Difference(target=_reference(one.target), versus=_reference(one.versus))
+                difference=method_pb2.Difference(
+                    target=None if one.target is None else _reference(one.target),
+                    versus=None if one.versus is None else _reference(one.versus),
+                )
             )
         case str():
             return method_pb2.Target(label=one)
     return method_pb2.Target(class_index=one.index if isinstance(one, r.ClassTarget) else index(one))
 
 
-def _reference(one: r.ClassTarget | SupportsIndex | str | None) -> method_pb2.ClassReference | None:
-    if one is None:
-        return None
+def _reference(one: Class) -> method_pb2.ClassReference:
     if isinstance(one, str):
         return method_pb2.ClassReference(label=one)
     return method_pb2.ClassReference(class_index=one.index if isinstance(one, r.ClassTarget) else index(one))
@@ -136,6 +144,22 @@ def method_message(name: str) -> method_pb2.Method:
     message = method_pb2.Method()
     getattr(message, _known(name, r.METHOD_KINDS, "method")).SetInParent()
     return message
+
+
+def channels_request(
+    model: str = "", *, version: str = "", layer: str = "", classes: Classes = None, count: int = 0
+) -> service_pb2.GetChannelImportanceRequest:
+    """The message for ``Client.channels``; see there."""
+    wanted: Iterable[Class] = ()
+    if classes is not None:
+        wanted = (classes,) if isinstance(classes, str | SupportsIndex | r.ClassTarget) else classes
+    return service_pb2.GetChannelImportanceRequest(
+        model=model,
+        version=version,
+        layer=layer,
+        classes=[_reference(each) for each in wanted],
+        channel_count=count,
+    )
 
 
 def predict_request(

@@ -50,8 +50,8 @@ class Client:
         ``Difference("fox", "dog")``, or several of them; top_k: the k strongest classes; default is the strongest.
         methods: names, or ``Method`` messages with parameters. region: (x_min, y_min, x_max, y_max) in photo pixels.
         pictures: of "overlay", "heat_map", "color" (linear_map alone), "tiles" (filter_parts alone). map_dtype:
-        "float32", "float16", "uint8", or None for no map; map_size: (width, height). weights: whether W of a linear map
-        comes along. prediction_count: how many predictions.
+        "float32", "float16", "uint8", or None for no map; map_size: (width, height). box: True, or the fraction of the
+        map's maximum to cut at. weights: whether W of a linear map comes along. prediction_count: how many predictions.
         """
         return read_reply(self._call(self._stub.Explain, calls.explain_request(photo, **wishes)))
 
@@ -144,6 +144,17 @@ class Client:
         message: model_pb2.Model = self._call(
             self._stub.GetModel, service_pb2.GetModelRequest(model=name, version=version)
         ).model
+        return message
+
+    def channels(self, model: str = "", **wishes: Any) -> service_pb2.GetChannelImportanceResponse:
+        """What CHIP distilled from a model: the channels that matter for each class, and how far classes share them.
+
+        Wishes, all optional: version; layer: one that was distilled, default is the last; classes: a label, a class
+        index, or several of them, default is all that were distilled; count: how many channels of each.
+        """
+        message: service_pb2.GetChannelImportanceResponse = self._call(
+            self._stub.GetChannelImportance, calls.channels_request(model, **wishes)
+        )
         return message
 
     def _call(self, method: Any, request: Any) -> Any:

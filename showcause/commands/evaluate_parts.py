@@ -1,8 +1,7 @@
 """What ``showcause evaluate parts`` does: networks over annotated pictures, measured, drawn and written down."""
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,18 @@ from showcause.evaluation.accuracy import mean_logistic
 from showcause.evaluation.interpretability import activation_thresholds
 from showcause.evaluation.location import SILENT
 from showcause.evaluation.measure import Regions, average, measure_category
+from showcause.evaluation.refusal import EvaluationRefused
 from showcause.evaluation.run import Observed, joined, learned_categories, observe, strongest_categories
 from showcause.evaluation.scaling import scaled_field, up_scaling
 from showcause.manifest import Manifest, read_manifest, sha256_of
 from showcause.model import fill, part_names_of, untrained
 from showcause.nets.interpretable import InterpretableCnn
+from showcause.progress import told
 from showcause.train.animal_parts import FRAME_PX, crops, read_parts
 from showcause.train.animals import Picture, category_names, read_crops, squash, top1
 
 RULE_SPLIT = "val"  # on which an ordinary twin's filters are given their categories
-PROGRESS_SECONDS = 2.0  # until the first line; then ever more, up to 16
 Say = Callable[[str], None]
-
-
-class EvaluationRefused(Exception):
-    """What cannot be measured; the message names the flag, its value and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ def _measure(
         raise EvaluationRefused(f"--data {data} has no pictures of split {empty[0]}")
     seen: dict[str, Observed] = {}
     for split, some in pictures.items():
-        batches = _with_progress(crops(some, manifest.input.width), len(some), f"{manifest.name}, {split}", say)
+        batches = told(crops(some, manifest.input.width), len(some), f"{manifest.name}, pictures of {split}", say)
         seen[split] = observe(net, batches, field, keep_maps=True)
     filters = learned
     if filters is None:
@@ -245,16 +241,3 @@ def _maps(observed: Observed) -> NDArray[np.floating]:
     if observed.maps is None:
         raise ValueError("the maps were not kept")
     return observed.maps
-
-
-def _with_progress(
-    batches: Iterator[NDArray[np.uint8]], total: int, title: str, say: Say
-) -> Iterator[NDArray[np.uint8]]:
-    """The same batches; says now and then how far it is."""
-    done, said, wait = 0, time.monotonic(), PROGRESS_SECONDS
-    for batch in batches:
-        yield batch
-        done += len(batch)
-        if time.monotonic() - said > wait:
-            said, wait = time.monotonic(), min(2 * wait, 16.0)
-            say(f"{title}: {done} of {total} pictures")

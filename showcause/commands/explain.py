@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from showcause.client import Client
+from showcause.client.calls import method_message
 from showcause.commands.journal import Journal, JournalError
 from showcause.commands.screen import Screen
 from showcause.errors import ShowcauseError
 from showcause.image import SUFFIXES
 from showcause.reply import METHOD_KINDS, PICTURE_KINDS, SPECIAL_PICTURES, Difference, Neuron, Streamed
+from showcause.v1 import method_pb2
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +39,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "of the strongest activation",
     )  # fmt: skip
     parser.add_argument("--method", action="append", choices=METHOD_KINDS, help="may be repeated (the model's first)")
+    parser.add_argument("--layer", default="", metavar="NAME", help="for the methods that read a layer (their default)")
+    parser.add_argument(
+        "--box", nargs="?", type=float, const=True, default=False, metavar="THRESHOLD",
+        help="the box around what is above this fraction of the map's maximum (what was best on val)",
+    )  # fmt: skip
     parser.add_argument(
         "--picture", action="append", choices=PICTURE_KINDS,
         help="may be repeated (overlay, and color or tiles, whichever the method has)",
@@ -61,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
         "model": options.model,
         "target": _targets(options),
         "top_k": options.top_k,
-        "methods": options.method,
+        "methods": _methods(options),
+        "box": options.box,
         "pictures": pictures,
         "region": options.region,
         "map_dtype": "float32" if options.map else None,
@@ -142,6 +150,16 @@ def _usual_pictures(options: argparse.Namespace) -> list[str]:
         with Client(options.address, options.timeout) as client:
             methods = [client.model(options.model).methods[0].name]
     return ["overlay", *(kind for kind, able in SPECIAL_PICTURES.items() if set(methods) <= set(able))]
+
+
+def _methods(options: argparse.Namespace) -> list[method_pb2.Method] | None:
+    """The methods asked for, those that read a layer with the layer asked for."""
+    methods = [method_message(name) for name in options.method or ()]
+    for method in methods:
+        parameters = getattr(method, method.WhichOneof("method") or "")
+        if options.layer and "layer" in parameters.DESCRIPTOR.fields_by_name:
+            parameters.layer = options.layer
+    return methods or None
 
 
 def _neuron(text: str) -> Neuron:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from showcause import store
 from showcause.client import Client
-from showcause.commands import models_import
+from showcause.commands import models_add, models_channels, models_import
 from showcause.manifest import Manifest, ManifestError
 from showcause.store import Entry, StoreError
 from showcause.v1 import input_pb2, model_pb2
@@ -54,6 +54,11 @@ def _show_flags(parser: argparse.ArgumentParser) -> None:
     _where_flags(parser)
 
 
+def _channels_flags(parser: argparse.ArgumentParser) -> None:
+    _show_flags(parser)
+    models_channels.add_flags(parser)
+
+
 def _remove_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the model, or of its folder")
     store.add_flag(parser)
@@ -76,11 +81,11 @@ def _list(options: argparse.Namespace) -> int:
             table.add_column(heading, no_wrap=heading in ("model", "network"), overflow="fold")
     for model in found:
         cells = [model["name"], *(model.get(key, "") for key in ("version", "network", "classes"))]
-        cells += [_size(model), ", ".join(model.get("methods", ()))]
+        cells += [_size(model), _first_method(model)]
         cells += [] if options.address else [_megabytes(model["weights_bytes"])]
         about = Text(model["problem"], "red") if model.get("problem") else Text(model["description"])
         table.add_row(*(Text(str(cell)) for cell in cells), about)
-    console = _console()
+    console = _console(1000)
     console.print(table if found else f"{options.address or options.model_store} has no models", markup=False)
     return 0
 
@@ -133,9 +138,9 @@ def _facts(model: Mapping[str, Any], labels: list[str]) -> Table:
     return table
 
 
-def _console() -> Console:
-    """Where there is no terminal, lines are not broken for one."""
-    return Console(width=None if sys.stdout.isatty() else 200, emoji=False, highlight=False)
+def _console(width: int = 200) -> Console:
+    """width: of lines where there is no terminal; a table's lines are best left whole there."""
+    return Console(width=None if sys.stdout.isatty() else width, emoji=False, highlight=False)
 
 
 def _remove(options: argparse.Namespace) -> int:
@@ -229,6 +234,12 @@ def _size(model: Mapping[str, Any]) -> str:
     return f"{model['input']['width']}x{model['input']['height']}" if "input" in model else ""
 
 
+def _first_method(model: Mapping[str, Any]) -> str:
+    """The default, and how many others there are; `show` has them all."""
+    first, *others = model.get("methods", ()) or ("",)
+    return f"{first} and {len(others)} more" if others else str(first)
+
+
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB"
 
@@ -237,6 +248,8 @@ def _megabytes(size_bytes: int) -> str:
 ACTIONS: dict[str, tuple[str, Any, Any]] = {
     "list": ("List the models of a store, or with --address those that a service serves.", _where_flags, _list),
     "show": ("Show one model in full: its card and, of a store's, the layers of its network.", _show_flags, _show),
+    "channels": (models_channels.HELP, _channels_flags, models_channels.run),
+    "add": (models_add.HELP, models_add.add_flags, models_add.run),
     "import": (models_import.HELP, models_import.add_flags, models_import.run),
     "remove": ("Delete a model's folder.", _remove_flags, _remove),
 }

@@ -16,7 +16,10 @@ HELP = "Make a model of a published or own state dict: checked, tested on a pict
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the new model: letters, digits, '-', '_' and '.'")
-    parser.add_argument("--network", required=True, help="such as bcos_resnet50; a wrong one is answered with the list")
+    parser.add_argument(
+        "--network", required=True, metavar="NETWORK",
+        help="such as bcos_resnet50, plain_resnet50 or python:MODULE:BUILDER; a wrong one is answered with the list",
+    )  # fmt: skip
     parser.add_argument(
         "--weights", required=True, type=Path, metavar="FILE",
         help="state dict: .pth, .pt (tensors alone; code in it is never executed) or .safetensors",
@@ -36,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crop", type=_share, metavar="SHARE", help="share of the shorter side that a center_crop keeps (224/256)"
     )
-    parser.add_argument("--probability", choices=PROBABILITY_KINDS, default="sigmoid", help="(%(default)s)")
+    parser.add_argument("--probability", choices=PROBABILITY_KINDS, help="(sigmoid for B-cos networks, else softmax)")
     parser.add_argument("--version", type=_line, default="1.0", help="of the model (%(default)s)")
     parser.add_argument("--description", type=_line, help="one line for people (network, classes and file)")
     parser.add_argument(
@@ -68,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         input=InputSpec(width, height, options.preprocessing or spec.preprocessing, options.crop or spec.crop),
         version=options.version,
         description=options.description or "",
-        probability=options.probability,
+        probability=options.probability or "",
         sha256=options.sha256,
         ignore_centring=options.ignore_centring,
         float16=options.float16,

@@ -59,6 +59,11 @@ class Screen:
             for explanation in done.reply.explanations:
                 if explanation.parts:
                     self.console.print(_parts(explanation))
+            for one in done.reply.agreements:
+                self.console.print(
+                    f"  {one.target}: {one.method} and {one.other_method} agree, rank correlation "
+                    f"{one.rank_correlation:+.2f}"
+                )
             for path in line["files"]:  # type: ignore[attr-defined]
                 self.console.print(f"  {_printable(path)}")
         now = time.monotonic()
@@ -121,6 +126,12 @@ def _parts(explanation: Explanation) -> Table:
 
 def _reason(explanation: Explanation) -> str:
     kind = explanation.kind.replace("_", " ")
-    if explanation.residual is None:
-        return f"{explanation.method} ({kind})"
-    return f"{explanation.method} ({kind}, residual {explanation.residual.relative:.0e})"
+    facts = [kind]
+    if explanation.residual is not None:
+        facts.append(f"residual {explanation.residual.relative:.0e}")
+    for score in explanation.test_scores:
+        facts.append(f"{score.measure.replace('_', ' ')} {score.value:.2f}, control {score.control_value:.2f}")
+    if explanation.box is not None:
+        edges = (explanation.box.x_min, explanation.box.y_min, explanation.box.x_max, explanation.box.y_max)
+        facts.append(f"box {', '.join(f'{edge:.0f}' for edge in edges)}")
+    return f"{explanation.method} ({'; '.join(facts)})"

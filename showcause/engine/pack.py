@@ -9,15 +9,17 @@ from model_archiver import ModelArchiver, ModelArchiverConfig
 from showcause.manifest import Manifest, ManifestError
 from showcause.paths import top_level
 
-FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md", "parts.json")
+FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md", "parts.json", "maps.json", "chip.safetensors")
 # Milliseconds that TorchServe waits for a batch to fill. 1 gives natural batching: requests that came while the last
 # batch was computed go together, and a lone one hardly waits. (0 would mean TorchServe's default of 100.)
 BATCH_DELAY_MS = 1
 
 
 def handler_of(manifest: Manifest) -> Path:
-    """The handler for the model's kind of network: ``bcos_vgg`` is served by ``handlers/bcos.py``."""
-    kind = manifest.network.split("_")[0]
+    """The handler for the model's kind of network: ``bcos_vgg`` is served by ``handlers/bcos.py``, and what the
+    operator installed (``python:PACKAGE.MODULE:BUILDER``) as an ordinary network by ``handlers/plain.py``.
+    """
+    kind = "plain" if manifest.network.startswith("python:") else manifest.network.split("_")[0]
     handler = top_level("handlers") / f"{kind}.py"
     if not handler.exists():
         allowed = ", ".join(sorted(f"{path.stem}_*" for path in handler.parent.glob("*.py")))

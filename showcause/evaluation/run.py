@@ -10,6 +10,7 @@ from torch import Tensor
 
 from showcause.layers.interpretable import category_means
 from showcause.layers.receptive_field import ReceptiveField
+from showcause.nets.base import Tape
 from showcause.nets.interpretable import PARTS, InterpretableCnn
 
 Floats = NDArray[np.floating]
@@ -57,7 +58,7 @@ def observe(
     found = []
     for batch in batches:
         rgb = torch.from_numpy(batch).to(device, memory_format=torch.channels_last).float() / 255
-        forward = net.run(rgb, explain=False)
+        forward = net.run(rgb, Tape(frozenset([PARTS])))
         found.append(of_maps(forward.logits, forward.activations[PARTS], field, keep_maps))
     return joined(found)
 

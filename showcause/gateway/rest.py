@@ -3,6 +3,7 @@
     POST /v1/models/{model}:explain    JSON, a photo, or a form with both; the query says the rest
     POST /v1/models/{model}:predict
     GET  /v1/models                    GET /v1/models/{model}
+    GET  /v1/models/{model}/channels   what CHIP distilled
     GET  /healthz                      this process runs
     GET  /readyz                       the engine answers, too
     GET  /openapi.json                 this, for programs; made from the contract by `make protos`
@@ -103,6 +104,13 @@ def make_app(service: Service) -> Starlette:
         read_query(request.query_params.multi_items(), query)
         return as_json(service.get_model(query.SerializeToString()))
 
+    async def get_channel_importance(request: Request, _: Caller) -> Response:
+        accepted(request)
+        query = service_pb2.GetChannelImportanceRequest(model=request.path_params["model"])
+        read_query(request.query_params.multi_items(), query)
+        data = query.SerializeToString()
+        return await asyncio.to_thread(lambda: as_json(service.get_channel_importance(data)))
+
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -135,6 +143,7 @@ def make_app(service: Service) -> Starlette:
             Route("/v1/models/{model:name}:predict", _guarded(service, predict), methods=["POST"]),
             Route("/v1/models", _guarded(service, list_models)),
             Route("/v1/models/{model:name}", _guarded(service, get_model)),
+            Route("/v1/models/{model:name}/channels", _guarded(service, get_channel_importance)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/openapi.json", rest_docs.openapi),

@@ -10,6 +10,7 @@ short forms:
     versus=dog                           the target (or the strongest class) against this one; empty: the runner-up
     method=linear_map                    and linear_map.smoothing_px=21, which asks for its method by itself
     picture=overlay
+    class=3  label=zebra                 classes by index and by label, where that is all that is asked for
 """
 
 import re
@@ -225,4 +226,24 @@ def _picture_form(field: FieldDescriptor, reach: Reach) -> Iterator[Parameter]:
     yield Parameter("picture", field, picture, _choices(field), repeatable=True)
 
 
-SHORT_FORMS = {"targets": _target_forms, "methods": _method_forms, "output.pictures": _picture_form}
+def _class_forms(field: Any, reach: Reach) -> Iterator[Parameter]:
+    kinds = field.message_type.fields_by_name
+
+    def by_index(message: Any, text: str) -> None:
+        reach(message).classes.add(class_index=_read(kinds["class_index"], text, "class"))
+
+    def by_label(message: Any, text: str) -> None:
+        reach(message).classes.add(label=_read(kinds["label"], text, "label"))
+
+    yield Parameter(
+        "class", kinds["class_index"], by_index, note="One of the classes that are wanted.", repeatable=True
+    )
+    yield Parameter("label", kinds["label"], by_label, note="The same, by its label.", repeatable=True)
+
+
+SHORT_FORMS = {
+    "targets": _target_forms,
+    "methods": _method_forms,
+    "output.pictures": _picture_form,
+    "classes": _class_forms,
+}

@@ -1,5 +1,6 @@
 """The service over gRPC: convert, call, convert. Health and reflection beside it."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -59,11 +60,16 @@ def make_server(service: Service, health: Health, settings: Settings) -> tuple[g
     async def get_model(data: bytes, _: Caller) -> bytes:
         return service.get_model(data).SerializeToString()
 
+    async def get_channel_importance(data: bytes, _: Caller) -> bytes:
+        # A thousand classes take a moment.
+        return await asyncio.to_thread(lambda: service.get_channel_importance(data).SerializeToString())
+
     handlers: dict[str, Handler] = {
         "Explain": lambda data, caller: service.answer("explain", data, caller),
         "Predict": lambda data, caller: service.answer("predict", data, caller),
         "ListModels": list_models,
         "GetModel": get_model,
+        "GetChannelImportance": get_channel_importance,
     }
     # No deserializers: the service takes and gives bytes.
     methods = {name: grpc.unary_unary_rpc_method_handler(_guarded(service, run)) for name, run in handlers.items()}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from showcause.channels import channel_importance, read_distilled
 from showcause.errors import (
     InvalidArgument,
     NotFound,
@@ -55,7 +56,9 @@ class Caller:
 
 
 class Service:
-    """ready: whether the engine answers; draining: whether new requests are refused; both set by the server.
+    """Raises ManifestError where what was distilled cannot be read.
+
+    ready: whether the engine answers; draining: whether new requests are refused; both set by the server.
 
     in_flight, streams: how many there are now.
     """
@@ -69,6 +72,8 @@ class Service:
         timeout_seconds: float = 60.0,
     ):
         self.manifests = {manifest.name: manifest for manifest in manifests}
+        # Once, as the workers do: a file that is replaced counts from the next start on.
+        self._distilled = {manifest.name: read_distilled(manifest) for manifest in manifests}
         self.engine, self.metrics, self.limits, self.timeout_seconds = engine, metrics, limits, timeout_seconds
         self.ready, self.draining, self.in_flight, self.streams = False, asyncio.Event(), 0, 0
 
@@ -167,6 +172,12 @@ class Service:
         request = parsed(service_pb2.GetModelRequest, data)
         manifest = self.manifest(request.model, request.version)
         return service_pb2.GetModelResponse(model=self._model_message(manifest, card=True))
+
+    def get_channel_importance(self, data: bytes) -> service_pb2.GetChannelImportanceResponse:
+        """What CHIP distilled from one model."""
+        request = parsed(service_pb2.GetChannelImportanceRequest, data)
+        manifest = self.manifest(request.model, request.version)
+        return channel_importance(request, manifest, self._distilled[manifest.name])
 
     def manifest(self, name: str, version: str) -> Manifest:
         """The model that a request means; raises NotFound, or InvalidArgument where a name is needed."""

@@ -21,7 +21,7 @@ It was imported, not trained here: **how often it is right was not measured**.
 
 ## Network
 `{network}`, {options}. Probabilities: {probability}.
-B, temperature and bias leave no trace in the weights: they are the network's published ones unless an option says
+{untold} leave no trace in the weights: they are the network's published ones unless an option says
 otherwise, and nothing here can tell whether they are right.
 
 ## Input and labels
@@ -36,9 +36,18 @@ On two synthetic pictures at the input's size, with the weights as stored:
 ## Limits
 - Accuracy was not measured, and neither was anything else on real photos. Where the weights were published, their
   publisher's figures hold for the publisher's preprocessing.
-- A complete explanation of a wrong prediction explains the wrong prediction. Completeness says that nothing is missing
-  from the map, not that the network attends to what a person would.
+{limit}
 """
+# Of B-cos networks and of others.
+UNTOLD = {True: "B, temperature and bias", False: "Mean and deviation of the colours, by which photos are normalised,"}
+LIMITS = {
+    True: """\
+- A complete explanation of a wrong prediction explains the wrong prediction. Completeness says that nothing is missing
+  from the map, not that the network attends to what a person would.""",
+    False: """\
+- Its maps are made after the fact: they show what the score is sensitive to, and methods disagree. A map that looks
+  right is no proof that the prediction is.""",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Facts:
 def card(facts: Facts) -> str:
     """CARD.md, the same for the same import: it has no date."""
     manifest, spec = facts.manifest, facts.manifest.input
+    exact = "linear_map" in manifest.methods
     parameters = sum(value.numel() for key, value in facts.checkpoint.tensors.items() if key.endswith("weight"))
     kept = f"; of the shorter side, {spec.crop:.4g} is kept" if spec.preprocessing == "center_crop" else ""
     options = ", ".join(f"`{key}` = {value!r}" for key, value in manifest.network_options.items())
@@ -66,13 +76,15 @@ def card(facts: Facts) -> str:
         file=facts.checkpoint.path.name,
         sha256=facts.checkpoint.sha256,
         verified=facts.checkpoint.verified or "compared with nothing",
-        stored="filters in float16, norms in float32" if facts.float16 else "float32",
+        stored="filters in float16, all else in float32" if facts.float16 else "float32",
         parameters=f"{parameters / 1e6:.2f}",
         weights_sha256=manifest.weights_sha256,
         network=manifest.network,
         options=f"with the options {options}" if options else "with its published options",
         probability=PROBABILITIES.get(manifest.probability, manifest.probability),
         input=f"{spec.width} x {spec.height} pixels by `{spec.preprocessing}`{kept}",
+        untold=UNTOLD[exact],
+        limit=LIMITS[exact],
         classes=len(manifest.labels),
         labels=facts.labels_file,
         first=", ".join(manifest.labels[:3]),

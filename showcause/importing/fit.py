@@ -7,23 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from showcause import nets
 from showcause.importing import ImportRefused
 from showcause.importing.checkpoint import TRACKED, adapted
 from showcause.model import misfit
-from showcause.nets import BCOS_NETS, build
+from showcause.nets import BCOS_NETS, PLAIN_NETS
 from showcause.nets.base import Net
+from showcause.nets.installed import is_installed
+
+IMPORTABLE = BCOS_NETS | PLAIN_NETS  # the others come from recipes; and what the operator installed
 
 
 def outline(network: str, classes: int, options: Mapping[str, Any]) -> Net:
-    """A network without numbers (on the device "meta"): it has shapes, and takes neither time nor memory.
+    """The network's names and shapes, see ``showcause.nets.outline``.
 
-    Raises ImportRefused for a network that is no B-cos network, or options that there are not.
+    Raises ImportRefused for a network that cannot be imported, or options that there are not.
     """
-    if network not in BCOS_NETS:
-        raise ImportRefused(f"--network: network is {network!r}; allowed: {', '.join(BCOS_NETS)}")
+    if network not in IMPORTABLE and not is_installed(network):
+        allowed = f"{', '.join(IMPORTABLE)}, or python:PACKAGE.MODULE:BUILDER"
+        raise ImportRefused(f"--network: network is {network!r}; allowed: {allowed}")
     try:
-        with torch.device("meta"):
-            return build(network, classes, dict(options)).eval()
+        return nets.outline(network, classes, options)
     except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:  # RuntimeError: torch's
         raise ImportRefused(
             f"--network {network} with {classes} classes and options {dict(options)}: {error}"
@@ -44,7 +48,7 @@ def check_fit(
     if outputs not in (None, classes):
         problems.append(f"the head has {outputs} outputs and {labels} has {classes} labels")
     if differing := _misfit(tensors, network, outputs or classes, options):
-        if fitting := [other for other in BCOS_NETS if other != network and _fits(tensors, other, options)]:
+        if fitting := [other for other in IMPORTABLE if other != network and _fits(tensors, other, options)]:
             problems.append(f"these keys fit {' and '.join(fitting)}")
         problems.append(differing)
     raise ImportRefused("\n".join(problems))
@@ -79,8 +83,10 @@ def _misfit(tensors: Mapping[str, Tensor], network: str, classes: int, options: 
 
 
 def _head_outputs(state: Mapping[str, Tensor], network: str, options: Mapping[str, Any]) -> int | None:
-    """How many classes the checkpoint's head has. The head is the tensor whose shape follows the number of classes."""
+    """How many classes the checkpoint's head has. The head is the first tensor whose shape follows their number."""
     two, three = (outline(network, classes, options).state_dict() for classes in (2, 3))
-    (head,) = [key for key in two if two[key].shape != three[key].shape]
+    head = next((key for key in two if two[key].shape != three[key].shape), "")
+    if not head:
+        return None
     units = three[head].shape[0] - two[head].shape[0]  # of each class: more than one with MaxOut
     return state[head].shape[0] // units if head in state and state[head].ndim == two[head].ndim else None

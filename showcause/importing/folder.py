@@ -1,11 +1,10 @@
 """The whole import: files and flags -> a folder in the store."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,10 +17,12 @@ from showcause.importing.fit import check_fit, outline
 from showcause.importing.labels import read_labels
 from showcause.importing.selftest import pictures, self_test
 from showcause.importing.toml import model_toml
-from showcause.manifest import sha256_of
+from showcause.manifest import read_manifest, sha256_of
+from showcause.methods import METHODS
 from showcause.model import Model, load, served_precision
-from showcause.nets import build
+from showcause.nets import BCOS_NETS, blank, build
 from showcause.nets.base import Net, layer_shapes
+from showcause.nets.bcos import BcosNet
 
 # What the published networks were made for: the shorter side resized to 256 (Inception: 320), its centre cut out.
 IMAGENET = InputSpec(224, 224, "center_crop", 224 / 256)
@@ -36,9 +37,15 @@ def published_input(network: str) -> InputSpec:
     return INPUTS.get(network, IMAGENET)
 
 
+def published_probability(network: str) -> str:
+    """What its logits were trained for: B-cos networks with one sigmoid a class, all others as it is usual."""
+    return "sigmoid" if network in BCOS_NETS else "softmax"
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What is to be imported. description: "" for one made of the rest. sha256: of the file ``weights``, if known."""
+    """What is to be imported. description, probability: "" for what follows from the
+    rest. sha256: of the file ``weights``, if known."""
 
     name: str
     network: str
@@ -48,7 +55,7 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     version: str = "1.0"
     description: str = ""
-    probability: str = "sigmoid"
+    probability: str = ""
     sha256: str | None = None
     float16: bool = False
     ignore_centring: bool = False
@@ -71,7 +78,7 @@ def import_model(plan: Plan, model_store: Path, say: Callable[[str], None], forc
     check_fit(checkpoint.tensors, plan.network, len(labels), plan.options, plan.weights, plan.labels)
     net = build(plan.network, len(labels), dict(plan.options)).eval()
     state, notes = adapted(checkpoint.tensors, net.state_dict())
-    notes += _centred(state, plan)
+    notes += _centred(state, plan) if isinstance(net, BcosNet) else []
     for note in notes:
         say(note)
     net.load_state_dict(state)
@@ -82,8 +89,7 @@ def import_model(plan: Plan, model_store: Path, say: Callable[[str], None], forc
         weights = folder / "weights.safetensors"
         save_file(served_precision(net) if plan.float16 else net.state_dict(), weights)
         (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-        (folder / "model.toml").write_text(_settings(plan, len(labels), sha256_of(weights)), encoding="utf-8")
-        model = load(folder)
+        model = _described(plan, len(labels), sha256_of(weights), folder)
         tested = []
         for line in self_test(model):
             say(f"self-test: {line}")
@@ -99,8 +105,8 @@ def import_model(plan: Plan, model_store: Path, say: Callable[[str], None], forc
 def _check_input(plan: Plan, net: Net) -> None:
     size = f"{plan.input.width}x{plan.input.height}"
     try:
-        layer_shapes(net, torch.empty(1, 3, plan.input.height, plan.input.width, device="meta"))
-    except RuntimeError as error:
+        layer_shapes(net, blank(net, plan.input.height, plan.input.width))
+    except (RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise ImportRefused(f"--input {size}: network {plan.network} cannot run on it: {reason}") from error
 
@@ -123,7 +129,7 @@ def _centred(state: Mapping[str, Tensor], plan: Plan) -> list[str]:
 def _rounding(net: Net, model: Model) -> str:
     """How far the network as it is served is from the one that was given."""
     rgb = pictures(model.manifest.input)
-    given, served = (each.run(rgb, explain=False).evidence for each in (net, model.net))
+    given, served = (each.run(rgb).evidence for each in (net, model.net))
     error, largest = float((given - served).abs().max()), float(given.abs().max())
     same = "the same" if given.argmax(1).equal(served.argmax(1)) else "another"
     return (
@@ -132,7 +138,18 @@ def _rounding(net: Net, model: Model) -> str:
     )
 
 
-def _settings(plan: Plan, classes: int, weights_sha256: str) -> str:
+def _described(plan: Plan, classes: int, weights_sha256: str, folder: Path) -> Model:
+    """Writes model.toml with all methods that suit the model, which only the model itself can tell; and loads it."""
+    path, every = folder / "model.toml", "gradient"
+    path.write_text(_settings(plan, classes, weights_sha256, [every]), encoding="utf-8")
+    model = load(folder)
+    suiting = [name for name, row in METHODS.items() if row.suits(model)]
+    methods = sorted(suiting, key=lambda name: name.endswith("chip"))  # last what is yet to be distilled: no default
+    path.write_text(_settings(plan, classes, weights_sha256, methods), encoding="utf-8")
+    return replace(model, manifest=read_manifest(folder))
+
+
+def _settings(plan: Plan, classes: int, weights_sha256: str, methods: list[str]) -> str:
     """model.toml."""
     described = (
         f"{plan.network} with {classes} classes, imported from {plan.weights.name.encode(errors='replace').decode()}"
@@ -143,8 +160,8 @@ def _settings(plan: Plan, classes: int, weights_sha256: str) -> str:
             "version": plan.version,
             "description": plan.description or described,
             "network": plan.network,
-            "probability": plan.probability,
-            "methods": ["linear_map"],
+            "probability": plan.probability or published_probability(plan.network),
+            "methods": methods,
             "weights_sha256": weights_sha256,
             "input": asdict(plan.input),
             "network_options": plan.options,

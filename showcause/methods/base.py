@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from showcause import render
+from showcause.channels import Distilled
 from showcause.manifest import Manifest
-from showcause.nets.base import Forward, Net
+from showcause.nets.base import Forward, Net, Tape
+from showcause.nets.pooled import PooledHead
 from showcause.outline import Located
 from showcause.part_names import PartName
 from showcause.reply import InputFrame, Residual, Target
@@ -26,7 +27,15 @@ class Model(Protocol):
     @property
     def net(self) -> Net: ...
     @property
+    def layers(self) -> Mapping[str, tuple[int, int, int]]: ...
+    @property
+    def last_grid(self) -> str: ...
+    @property
+    def pooled(self) -> PooledHead | None: ...
+    @property
     def part_names(self) -> Mapping[int, PartName]: ...
+    @property
+    def chip(self) -> Distilled: ...
 
 
 @dataclass(frozen=True)
@@ -42,33 +51,37 @@ class Ask:
 class Attribution:
     """What a method found for one Ask.
 
-    map: (h, w) float32, signed. weights: (C, H, W), only if asked for. color: makes the colour picture, (H, W, 4) in
-    0..1; drawn only when somebody wants it. parts: finds the parts in the photo, strongest first; None of methods that
-    have none. resized: the map at a size (width, height) over what the network saw.
+    map: (h, w) float32, signed. units: where its units lie in the network's input, as the first one's centre and the
+    step from one to the next, in input pixels; None where the map is stretched evenly over the input. weights: (C, H,
+    W), only if asked for. color: makes the colour picture, (H, W, 4) in 0..1; drawn only when somebody wants it. parts:
+    finds the parts in the photo, strongest first; None of methods that have none.
     """
 
     map: NDArray[np.float32]
     evidence: tuple[Residual, ...] = ()
+    units: tuple[float, float] | None = None
     weights: NDArray[np.float32] | None = None
     color: Callable[[], NDArray[np.float32]] | None = None
     parts: Callable[[InputFrame], list[Located]] | None = None
-    resized: Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.float32]] = render.resized
 
 
 # The parameters with their defaults, once they and the targets are checked against the model. The text is the method's
 # path in the request; InvalidArgument and FailedPrecondition name it, or the target that cannot be explained.
 Settle = Callable[[method_pb2.Method, str, Sequence[Wish], Model], method_pb2.Method]
-# One Attribution for each Ask, in their order, from a forward pass that was made to be explained.
+# What the method needs of the forward pass, with parameters that are settled.
+Needs = Callable[[method_pb2.Method, Model], Tape]
+# One Attribution for each Ask, in their order, from a forward pass with at least that tape.
 Explain = Callable[[Forward, Sequence[Ask], Model], list[Attribution]]
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """version: rises when the same parameters would give another answer. suits: whether it explains such networks."""
+    """version: rises when the same parameters would give another answer. suits: whether it explains such models."""
 
     version: int
-    suits: Callable[[Net], bool]
+    suits: Callable[[Model], bool]
     settle: Settle
+    needs: Needs
     explain: Explain
 
 

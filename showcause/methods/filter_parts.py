@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from showcause.errors import FailedPrecondition, out_of_range
 from showcause.layers.interpretable import NO_CATEGORY
 from showcause.methods.base import Ask, Attribution, Model, rounds
-from showcause.methods.targets import bias
-from showcause.nets.base import Forward, Net
+from showcause.methods.gradients import refuse_neurons
+from showcause.methods.targets import bias, class_signs
+from showcause.nets.base import Forward, Tape
 from showcause.nets.interpretable import PARTS, InterpretableCnn
-from showcause.outline import Grid, Located, bounds, grid_over, outlines
-from showcause.reply import ClassTarget, Difference, InputFrame, Neuron, Part, Rectangle, Residual, Target
+from showcause.outline import Located, bounds, grid_over, outlines
+from showcause.reply import InputFrame, Part, Residual
 from showcause.v1 import method_pb2
 from showcause.wishes import Versus, Wish
 
@@ -32,9 +33,13 @@ DEFAULT_PARTS = 5
 FloatArray = NDArray[np.floating]
 
 
-def suits(net: Net) -> bool:
+def suits(model: Model) -> bool:
     """The ordinary twins, whose filters have learned no parts, are not explained by them."""
-    return isinstance(net, InterpretableCnn) and net.parts.masked
+    return isinstance(model.net, InterpretableCnn) and model.net.parts.masked
+
+
+def needs(*_: object) -> Tape:
+    return Tape(frozenset([PARTS]), "layers")
 
 
 def settle(method: method_pb2.Method, field: str, wishes: Sequence[Wish], model: Model) -> method_pb2.Method:
@@ -57,20 +62,13 @@ def settle(method: method_pb2.Method, field: str, wishes: Sequence[Wish], model:
 
 
 def _check_targets(wishes: Sequence[Wish], model: Model) -> None:
+    refuse_neurons(wishes, "filter_parts")
     labels = model.manifest.labels
     learned = sorted(set(_net(model).parts.category.tolist()) - {NO_CATEGORY})
     for position, wish in enumerate(wishes):
         field = f"targets[{position}]"
         named: dict[str, int | None] = {}
         match wish:
-            case Neuron():
-                raise FailedPrecondition(
-                    "METHOD_NOT_AVAILABLE",
-                    "filter_parts does not explain units inside the network",
-                    field=f"{field}.neuron",
-                    value=str(wish),
-                    allowed="class_index, label, top_k or difference",
-                )
             case Versus():
                 named = {f"{field}.difference.target": wish.target, f"{field}.difference.versus": wish.versus}
             case int():
@@ -89,15 +87,16 @@ def _check_targets(wishes: Sequence[Wish], model: Model) -> None:
 def explain(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribution]:
     """One backward pass through the head for the first target of every row, one for every second target, and so on."""
     found: dict[int, Attribution] = {}
-    turns, maps = rounds(asks), forward.activations[PARTS]  # [N,K,n,n]
+    maps = forward.activations[PARTS]  # [N,K,n,n]
+    field = _net(model).receptive_field
     flat, n = maps.detach().flatten(2).mT, maps.shape[-1]  # [N,n*n,K], as the maps lie in memory
     values, strongest = flat.float().cpu().numpy(), flat.amax(1).float().cpu().numpy()
-    for number, indices in enumerate(turns):
+    for indices in rounds(asks):
         wanted = torch.zeros_like(forward.evidence)
         for index in indices:
             for classes, sign in class_signs(asks[index].target).items():
                 wanted[asks[index].row, classes] = sign
-        (slopes,) = torch.autograd.grad(forward.evidence, maps, wanted, retain_graph=number + 1 < len(turns))
+        (slopes,) = torch.autograd.grad(forward.evidence, maps, wanted, retain_graph=True)
         scores = (forward.evidence.detach() * wanted).sum(1).tolist()
         by_place = slopes.flatten(2).mT * flat
         by_filter, by_map = by_place.sum(1).double().cpu().numpy(), by_place.sum(2).float().cpu().numpy()
@@ -107,20 +106,10 @@ def explain(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribu
             found[index] = Attribution(
                 map=by_map[row].reshape(n, n),
                 evidence=(Residual(float(by_filter[row].sum()), constant, scores[row] + constant),),
-                resized=partial(_resized, model),
+                units=(field.center, field.jump),
                 parts=partial(_locate, values[row], strongest[row], by_filter[row], ask.parameters.filter_parts, model),
             )
     return [found[index] for index in range(len(asks))]
-
-
-def class_signs(target: Target) -> dict[int, float]:
-    """How much each class's logit counts in the target's score."""
-    match target:
-        case ClassTarget():
-            return {target.index: 1.0}
-        case Difference(ClassTarget() as of, ClassTarget() as versus):
-            return {of.index: 1.0, versus.index: -1.0}
-    raise TypeError(f"{target!r} is no class and no difference of two")
 
 
 def chosen_filters(
@@ -174,17 +163,6 @@ def _locate(
         )
         found.append(Located(part, own, grid))
     return found
-
-
-def _resized(model: Model, values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """A map (n, n) at ``size`` (width, height) over the network's input, each unit at its receptive field's centre.
-
-    To stretch it would move what lies at the border by half a unit, away from the parts' own places.
-    """
-    spec, field, whole = model.manifest.input, _net(model).receptive_field, Rectangle(0.0, 0.0, *map(float, size))
-    at = field.center + field.jump * np.arange(len(values))
-    grid = Grid(at * size[0] / spec.width, at * size[1] / spec.height, whole)
-    return grid.values(values, np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5).astype(np.float32)
 
 
 def _net(model: Model) -> InterpretableCnn:

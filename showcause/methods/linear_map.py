@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from showcause.errors import out_of_range
-from showcause.methods.base import Ask, Attribution, rounds
+from showcause.methods.base import Ask, Attribution, Model, rounds
 from showcause.methods.targets import bias, score
-from showcause.nets.base import Forward, Net
+from showcause.nets.base import Forward, Tape
 from showcause.nets.bcos import BcosNet
 from showcause.reply import Residual
 from showcause.v1 import method_pb2
@@ -28,8 +28,12 @@ MOST_SMOOTHING_PX = 63
 EPS = 1e-12
 
 
-def suits(net: Net) -> bool:
-    return isinstance(net, BcosNet)
+def suits(model: Model) -> bool:
+    return isinstance(model.net, BcosNet)
+
+
+def needs(*_: object) -> Tape:
+    return Tape(start="input", hold=True)
 
 
 def settle(method: method_pb2.Method, field: str, *_: object) -> method_pb2.Method:
@@ -50,12 +54,11 @@ def settle(method: method_pb2.Method, field: str, *_: object) -> method_pb2.Meth
 def explain(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attribution]:
     """One backward pass for the first target of every row, one for every second target, and so on."""
     found: dict[int, Attribution] = {}
-    turns = rounds(asks)
-    for number, indices in enumerate(turns):
+    for indices in rounds(asks):
         chosen = [asks[index] for index in indices]
         rows = [ask.row for ask in chosen]
         scores = torch.stack([score(forward, ask.row, ask.target) for ask in chosen])
-        weights = linear_map(forward, scores, rows, keep_graph=number + 1 < len(turns))
+        weights = linear_map(forward, scores, rows)
         contributions = (weights * forward.x.detach()[rows]).sum(1).cpu()  # [n,H,W]
         for index, ask, value, w, contribution in zip(
             indices, chosen, scores.detach(), weights.float().cpu(), contributions, strict=True
@@ -70,10 +73,10 @@ def explain(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attributi
     return [found[index] for index in range(len(asks))]
 
 
-def linear_map(forward: Forward, scores: Tensor, rows: Sequence[int], keep_graph: bool = False) -> Tensor:
+def linear_map(forward: Forward, scores: Tensor, rows: Sequence[int]) -> Tensor:
     """W(x): (n, C, H, W), the linear maps behind n ``scores``, one for each of n different ``rows`` of the batch."""
     # Rows do not depend on each other: the gradient of the sum parts into them again.
-    (weights,) = torch.autograd.grad(scores.sum(), forward.x, retain_graph=keep_graph)
+    (weights,) = torch.autograd.grad(scores.sum(), forward.x, retain_graph=True)
     return weights[rows]
 
 

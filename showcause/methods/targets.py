@@ -76,3 +76,13 @@ def bias(forward: Forward, target: Target) -> float:
         case Difference(ClassTarget() as of, ClassTarget() as versus):
             return float(forward.bias[of.index] - forward.bias[versus.index])
     return 0.0
+
+
+def class_signs(target: Target) -> dict[int, float]:
+    """How much each class's logit counts in the target's score."""
+    match target:
+        case ClassTarget():
+            return {target.index: 1.0}
+        case Difference(ClassTarget() as of, ClassTarget() as versus):
+            return {of.index: 1.0, versus.index: -1.0}
+    raise TypeError(f"{target!r} is no class and no difference of two")

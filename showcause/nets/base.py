@@ -1,6 +1,6 @@
 """What every served network is to the methods: one forward pass, and layers that can be read by name."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -10,18 +10,49 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-# Outputs of the layers that this pass is asked for. A context variable, because networks are shared between threads:
-# the hooks that fill it are set once, when the network is built, and no call changes the network.
-_READING: ContextVar[dict[str, Tensor] | None] = ContextVar("reading", default=None)
+Edit = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What a forward pass is to keep.
+
+    layers: names of those whose activations are wanted. start: where the autograd graph begins. "nowhere": no graph;
+    "layers": at the first of ``layers`` that runs, so that all below it costs nothing more; "input": at the encoded
+    input. hold: whether the factors of B-cos layers are held, so that gradients are linear maps; other networks have
+    none. edits: what the named layers' outputs are replaced by.
+    """
+
+    layers: frozenset[str] = frozenset()
+    start: str = "nowhere"
+    hold: bool = False
+    edits: Mapping[str, Edit] = field(default_factory=dict)
+
+    def __or__(self, other: "Tape") -> "Tape":
+        """One pass for both; they hold alike."""
+        start = max(self.start, other.start, key=STARTS.index)
+        return Tape(self.layers | other.layers, start, self.hold, {**self.edits, **other.edits})
+
+
+STARTS = ("nowhere", "layers", "input")
+
+
+def merged(tapes: Iterable[Tape]) -> list[Tape]:
+    """One tape for all that hold B-cos factors, and one for all that do not."""
+    found: dict[bool, Tape] = {}
+    for tape in tapes:
+        found[tape.hold] = found[tape.hold] | tape if tape.hold in found else tape
+    return list(found.values())
 
 
 @dataclass(frozen=True)
 class Forward:
     """One forward pass over a batch.
 
-    x: the encoded input (N, C, H, W). evidence: (N, classes), the logits without their bias, with the autograd graph
-    if the pass was made to be explained. logits: (N, classes), detached. bias: (classes,), detached, what is in each
-    logit besides. activations: (N, c, h, w) of the layers that were asked for, with the graph too.
+    x: the encoded input (N, C, H, W). evidence: (N, classes), the logits without their bias, with the autograd graph if
+    the tape asked for one. logits: (N, classes), detached. bias: (classes,), detached, what is in each logit besides.
+    activations: (N, c, h, w) of the layers that were asked for, in the order in which they ran, with the graph too.
+    slopes: gradients that methods have taken from the graph, for those that need the same ones.
     """
 
     x: Tensor
@@ -29,15 +60,16 @@ class Forward:
     logits: Tensor
     bias: Tensor
     activations: Mapping[str, Tensor] = field(default_factory=dict)
+    slopes: dict[Hashable, Tensor] = field(default_factory=dict)
 
 
 class Net(Protocol):
-    """A network as the worker runs it: an ``nn.Module`` with ``run``. (Python has no type for both.)"""
+    """A network as the worker runs it."""
 
     classes: int
 
-    def run(self, rgb: Tensor, explain: bool, layers: Iterable[str] = ()) -> Forward:
-        """One forward pass; rgb: (N, 3, H, W) in 0..1. layers: names of those whose activations are wanted."""
+    def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
+        """One forward pass; rgb: (N, 3, H, W) in 0..1."""
         ...
 
     def named_modules(self) -> Iterable[tuple[str, nn.Module]]: ...
@@ -50,32 +82,62 @@ class Net(Protocol):
     def cpu(self) -> Self: ...
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """The pass that runs now in this thread: its tape, and the outputs of the named layers so far."""
+
+    tape: Tape
+    noted: dict[str, Tensor]
+
+
+# A context variable, because networks are shared between threads: the hooks that read it are set once, when the network
+# is built, and no call changes the network.
+_PASS: ContextVar[_Pass | None] = ContextVar("pass", default=None)
+
+
 def name_layers(net: Net) -> None:
     """Makes the layers of ``net`` readable by their names. Called once, by ``showcause.nets.build``."""
-
-    def note(name: str, _: nn.Module, __: object, output: object) -> None:
-        reading = _READING.get()
-        if reading is not None and name in reading and isinstance(output, Tensor):
-            reading[name] = output
-
     for name, module in net.named_modules():
         if name:
-            module.register_forward_hook(partial(note, name))
+            module.register_forward_hook(partial(_note, name))
+
+
+def _note(name: str, _: nn.Module, __: object, output: object) -> Tensor | None:
+    """The hook of every layer. What it returns, unless None, is the layer's output from there on."""
+    running = _PASS.get()
+    if running is None or not isinstance(output, Tensor):
+        return None
+    tape, out = running.tape, output
+    if edit := tape.edits.get(name):
+        out = edit(out)
+    if name in tape.layers:
+        if tape.start != "nowhere" and not out.requires_grad:
+            torch.set_grad_enabled(True)  # until the end of ``recording``
+            out = out.detach().requires_grad_()
+        running.noted.pop(name, None)  # a module that runs twice stands where it ran last
+        running.noted[name] = out
+        out = out.clone()  # what follows may work in place, which must not change what was noted
+    return None if out is output else out
 
 
 @contextmanager
-def reading(names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """Within it, a pass of a network notes the outputs of the named layers; empty tensors for those that never ran."""
-    noted = dict.fromkeys(names, torch.empty(0))
-    token = _READING.set(noted)
+def recording(tape: Tape) -> Iterator[dict[str, Tensor]]:
+    """Within it, a pass of a network notes the outputs of the tape's layers, in the order in which they run; gradients
+    are on from where the tape says. Those that never run are missing.
+    """
+    noted: dict[str, Tensor] = {}
+    token = _PASS.set(_Pass(tape, noted))
     try:
-        yield noted
+        with torch.inference_mode(False), torch.set_grad_enabled(tape.start == "input"):
+            yield noted
     finally:
-        _READING.reset(token)
+        _PASS.reset(token)
 
 
 def layer_shapes(net: Net, rgb: Tensor) -> dict[str, tuple[int, int, int]]:
-    """(channels, height, width) of every layer whose output is a grid, from a pass over ``rgb`` (1, 3, H, W)."""
-    noted = net.run(rgb, False, [name for name, _ in net.named_modules()]).activations
+    """(channels, height, width) of every layer whose output is a grid, in the order in which they run; from a pass over
+    ``rgb`` (1, 3, H, W).
+    """
+    noted = net.run(rgb, Tape(frozenset(name for name, _ in net.named_modules()))).activations
     grids = {name: output.shape for name, output in noted.items() if output.ndim == 4}
     return {name: (shape[1], shape[2], shape[3]) for name, shape in grids.items()}

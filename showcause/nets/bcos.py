@@ -10,14 +10,12 @@ is piecewise linear and needs no holding.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from showcause.layers.bcos import BcosConv2d, Size, UncentredNorm2d, add_inverse, area
-from showcause.nets.base import Forward, reading
+from showcause.nets.base import Forward, Tape, recording
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,10 @@ class BcosNet(nn.Module):
         """Logits: (N, 6, H, W) in 0..1 -> (N, classes)."""
         return self.evidence(x, hold) + self.bias
 
-    def run(self, rgb: Tensor, explain: bool, layers: Iterable[str] = ()) -> Forward:
-        """One forward pass for predictions and, with ``explain``, for linear maps; rgb: (N, 3, H, W) in 0..1.
-
-        layers: names of those whose activations are wanted.
-        """
-        with torch.inference_mode(False), torch.set_grad_enabled(explain), reading(layers) as activations:
-            x = add_inverse(rgb).requires_grad_(explain)
-            evidence = self.evidence(x, hold=explain)
+    def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
+        """One forward pass; rgb: (N, 3, H, W) in 0..1. Factors are held where the tape says so."""
+        with recording(tape) as activations:
+            x = add_inverse(rgb).requires_grad_(tape.start == "input")
+            evidence = self.evidence(x, hold=tape.hold)
             logits = evidence.detach() + self.bias
         return Forward(x, evidence, logits, logits.new_full((self.classes,), self.bias), activations)

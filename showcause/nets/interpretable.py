@@ -9,7 +9,7 @@ so that each part's contribution to a logit is exact; the paper's fully connecte
 (``masked=False``) has the same depth and head and no masks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -17,53 +17,11 @@ from torch import Tensor, nn
 
 from showcause.layers.interpretable import InterpretableConv2d, Setting
 from showcause.layers.receptive_field import ReceptiveField, after_layers
-from showcause.nets.base import Forward, reading
+from showcause.nets.base import Forward, Tape, recording
+from showcause.nets.ordinary import MEAN, STD
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the ImageNet training that the filters come from
 PARTS = "parts"  # name of the layer whose filters are the parts
 HEADS = ("linear", "full")
-
-
-def conv(channels: int, out: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(channels, out, kernel, stride, padding), nn.ReLU()]
-
-
-def pool(kernel: int, stride: int = 2) -> list[nn.Module]:
-    return [nn.MaxPool2d(kernel, stride, ceil_mode=True)]
-
-
-# What lies below the top convolution; ``features.N`` counts as torchvision does (AlexNet, VGG-16), from N = 0.
-
-
-def alexnet() -> list[nn.Module]:
-    """Krizhevsky (2014), one tower: 13 x 13 places at 224 px."""
-    first = [*conv(3, 64, 11, 4, 2), nn.MaxPool2d(3, 2), *conv(64, 192, 5, 1, 2), nn.MaxPool2d(3, 2)]
-    return [*first, *conv(192, 384), *conv(384, 256)]
-
-
-def vgg16() -> list[nn.Module]:
-    """Simonyan and Zisserman (2015), configuration D: 14 x 14 places at 224 px."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for stage in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512)):
-        for out in stage:
-            layers += conv(channels, out)
-            channels = out
-        layers += pool(2)
-    return [*layers, *conv(512, 512), *conv(512, 512)]
-
-
-def vgg_m() -> list[nn.Module]:
-    """Chatfield and others (2014), CNN-M: 13 x 13 places at 224 px."""
-    first = [*conv(3, 96, 7, 2, 0), nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), *pool(3)]
-    second = [*conv(96, 256, 5, 2, 1), nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), *pool(3)]
-    return [*first, *second, *conv(256, 512), *conv(512, 512)]
-
-
-def vgg_s() -> list[nn.Module]:
-    """Chatfield and others (2014), CNN-S: 18 x 18 places at 224 px."""
-    first = [*conv(3, 96, 7, 2, 0), nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), *pool(3, 3)]
-    return [*first, *conv(96, 256, 5, 1, 1), *pool(2), *conv(256, 512), *conv(512, 512)]
 
 
 class FullHead(nn.Module):
@@ -137,21 +95,22 @@ class InterpretableCnn(nn.Module):
         """Of the units of ``parts``."""
         return after_layers(self.parts, after_layers(self.top, after_layers(self.features)))
 
+    def normalized(self, rgb: Tensor) -> Tensor:
+        """Photos as ``features`` expects them: (N, 3, H, W) in 0..1 -> the same shape."""
+        return (rgb - self.mean) / self.std
+
     def lower(self, rgb: Tensor) -> Tensor:
         """What lies below the top convolution: (N, 3, H, W) in 0..1 -> (N, channels, n, n)."""
-        return self.features((rgb - self.mean) / self.std)
+        return self.features(self.normalized(rgb))
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Logits: (N, 3, H, W) in 0..1 -> (N, classes)."""
         return self.head(self.parts(self.top(self.lower(rgb)))) + self.bias
 
-    def run(self, rgb: Tensor, explain: bool, layers: Iterable[str] = ()) -> Forward:
-        """One forward pass; with ``explain``, the graph runs from the parts' masked maps to the evidence."""
-        with torch.inference_mode(False), reading(layers) as activations:
-            with torch.no_grad():
-                maps = self.parts(self.top(self.lower(rgb)))
-            with torch.set_grad_enabled(explain):
-                maps = maps.requires_grad_(explain)
-                evidence = self.head(maps)
+    def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
+        """One forward pass; rgb: (N, 3, H, W) in 0..1."""
+        with recording(tape) as activations:
+            x = self.normalized(rgb).requires_grad_(tape.start == "input")
+            evidence = self.head(self.parts(self.top(self.features(x))))
         bias = self.bias.detach()
-        return Forward(rgb, evidence, evidence.detach() + bias, bias, {**activations, PARTS: maps})
+        return Forward(x, evidence, evidence.detach() + bias, bias, activations)

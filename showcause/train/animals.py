@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from showcause.layers.bcos import add_inverse
+from showcause.nets.base import Net
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the picture
 
@@ -141,14 +141,13 @@ def jittered(rgb: Tensor, generator: torch.Generator) -> Tensor:
     return (((rgb - mean) * contrast + mean) * brightness * balance).clamp(0, 1)
 
 
-@torch.no_grad()
-def predict(net: torch.nn.Module, pictures: list[Picture], size: int, batch: int = 64) -> Tensor:
+def predict(net: Net, pictures: list[Picture], size: int, batch: int = 64) -> Tensor:
     """Logits on squashed boxes, the served preprocessing: (len(pictures), classes)."""
     net.eval()
-    device, logits = next(net.parameters()).device, []
+    device, logits = next(iter(net.state_dict().values())).device, []
     for start in range(0, len(pictures), batch):
         rgb = torch.from_numpy(np.stack([squash(p, size) for p in pictures[start : start + batch]])).float() / 255
-        logits.append(net(add_inverse(rgb).to(device, memory_format=torch.channels_last)).cpu())
+        logits.append(net.run(rgb.to(device, memory_format=torch.channels_last)).logits.cpu())
     return torch.cat(logits).float()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from showcause.manifest import sha256_of
 from showcause.methods.linear_map import linear_map
+from showcause.nets.base import Tape
 from showcause.nets.bcos import BcosNet
 from showcause.train.animals import Picture, squash
 
@@ -37,7 +38,7 @@ def positive_share_in_box(net: BcosNet, pictures: list[Picture], boxes: list[tup
     for start in range(0, len(pictures), 32):
         some = pictures[start : start + 32]
         rgb = torch.from_numpy(np.stack([squash(picture, size) for picture in some])).float() / 255
-        forward = net.run(rgb, explain=True)
+        forward = net.run(rgb, Tape(start="input", hold=True))
         rows = range(len(some))
         weights = linear_map(forward, forward.evidence[rows, [min(picture.labels) for picture in some]], rows)
         positive = (weights * forward.x.detach()).sum(1).clamp_min(0)

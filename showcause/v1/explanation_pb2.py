@@ -26,15 +26,15 @@ from showcause.v1 import input_pb2 as showcause_dot_v1_dot_input__pb2
 from showcause.v1 import method_pb2 as showcause_dot_v1_dot_method__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshowcause/v1/explanation.proto\x12\x0cshowcause.v1\x1a\x18showcause/v1/input.proto\x1a\x19showcause/v1/method.proto\"\x8a\x01\n\rOutputOptions\x12%\n\x03map\x18\x01 \x01(\x0b\x32\x18.showcause.v1.MapOptions\x12+\n\x08pictures\x18\x02 \x03(\x0e\x32\x19.showcause.v1.PictureKind\x12%\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x18.showcause.v1.BoxOptions\"O\n\nMapOptions\x12\"\n\x05\x64type\x18\x01 \x01(\x0e\x32\x13.showcause.v1.Dtype\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\"2\n\nBoxOptions\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_threshold\"\xdb\x02\n\x0b\x45xplanation\x12\x0e\n\x06method\x18\x01 \x01(\t\x12,\n\x06target\x18\x02 \x01(\x0b\x32\x1c.showcause.v1.ResolvedTarget\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.showcause.v1.ExplanationKind\x12(\n\x08\x65vidence\x18\x04 \x03(\x0b\x32\x16.showcause.v1.Evidence\x12\x1e\n\x03map\x18\x05 \x01(\x0b\x32\x11.showcause.v1.Map\x12\'\n\x08pictures\x18\x06 \x03(\x0b\x32\x15.showcause.v1.Picture\x12!\n\x05parts\x18\x07 \x03(\x0b\x32\x12.showcause.v1.Part\x12$\n\x03\x62ox\x18\x08 \x01(\x0b\x32\x17.showcause.v1.Rectangle\x12%\n\x07weights\x18\t \x01(\x0b\x32\x14.showcause.v1.Tensor\"\xb0\x01\n\x0eResolvedTarget\x12\x31\n\x0c\x63lass_target\x18\x01 \x01(\x0b\x32\x19.showcause.v1.ClassTargetH\x00\x12&\n\x06neuron\x18\x02 \x01(\x0b\x32\x14.showcause.v1.NeuronH\x00\x12\x39\n\x10\x63lass_difference\x18\x03 \x01(\x0b\x32\x1d.showcause.v1.ClassDifferenceH\x00\x42\x08\n\x06target\"+\n\x0b\x43lassTarget\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\"g\n\x0f\x43lassDifference\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.showcause.v1.ClassTarget\x12)\n\x06versus\x18\x02 \x01(\x0b\x32\x19.showcause.v1.ClassTarget\"u\n\x03Map\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\"\n\x05\x64type\x18\x03 \x01(\x0e\x32\x13.showcause.v1.Dtype\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\r\n\x05scale\x18\x05 \x01(\x01\x12\x0e\n\x06offset\x18\x06 \x01(\x01\"^\n\x07Picture\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.showcause.v1.PictureKind\x12\x0b\n\x03png\x18\x02 \x01(\x0c\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\x9f\x02\n\x04Part\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\x05\x12\r\n\x05layer\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x16\n\x0ename_agreement\x18\x05 \x01(\x01\x12#\n\x06\x63\x65nter\x18\x06 \x01(\x0b\x32\x13.showcause.v1.Point\x12$\n\x03\x62ox\x18\x07 \x01(\x0b\x32\x17.showcause.v1.Rectangle\x12\'\n\x08outlines\x18\x08 \x03(\x0b\x32\x15.showcause.v1.Polygon\x12\x12\n\nactivation\x18\t \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\n \x01(\x01\x12\r\n\x05share\x18\x0b \x01(\x01\x12\x13\n\x0bname_chance\x18\x0c \x01(\x01\".\n\x07Polygon\x12#\n\x06points\x18\x01 \x03(\x0b\x32\x13.showcause.v1.Point\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\xb0\x01\n\x08\x45vidence\x12*\n\x08residual\x18\x01 \x01(\x0b\x32\x16.showcause.v1.ResidualH\x00\x12-\n\ntest_score\x18\x02 \x01(\x0b\x32\x17.showcause.v1.TestScoreH\x00\x12=\n\x12\x64\x65letion_insertion\x18\x03 \x01(\x0b\x32\x1f.showcause.v1.DeletionInsertionH\x00\x42\n\n\x08\x65vidence\"\\\n\x08Residual\x12\x18\n\x10\x63ontribution_sum\x18\x01 \x01(\x01\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x19\n\x11relative_residual\x18\x04 \x01(\x01\"W\n\tTestScore\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x15\n\rcontrol_value\x18\x03 \x01(\x01\x12\x13\n\x0bphoto_count\x18\x04 \x01(\x05\"V\n\x11\x44\x65letionInsertion\x12\x15\n\rdeletion_area\x18\x01 \x01(\x01\x12\x16\n\x0einsertion_area\x18\x02 \x01(\x01\x12\x12\n\nstep_count\x18\x03 \x01(\x05*\x90\x01\n\x0bPictureKind\x12\x1c\n\x18PICTURE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PICTURE_KIND_HEAT_MAP\x10\x01\x12\x18\n\x14PICTURE_KIND_OVERLAY\x10\x02\x12\x16\n\x12PICTURE_KIND_COLOR\x10\x03\x12\x16\n\x12PICTURE_KIND_TILES\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshowcause/v1/explanation.proto\x12\x0cshowcause.v1\x1a\x18showcause/v1/input.proto\x1a\x19showcause/v1/method.proto\"\x8a\x01\n\rOutputOptions\x12%\n\x03map\x18\x01 \x01(\x0b\x32\x18.showcause.v1.MapOptions\x12+\n\x08pictures\x18\x02 \x03(\x0e\x32\x19.showcause.v1.PictureKind\x12%\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x18.showcause.v1.BoxOptions\"O\n\nMapOptions\x12\"\n\x05\x64type\x18\x01 \x01(\x0e\x32\x13.showcause.v1.Dtype\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\"2\n\nBoxOptions\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_threshold\"\xf2\x02\n\x0b\x45xplanation\x12\x0e\n\x06method\x18\x01 \x01(\t\x12,\n\x06target\x18\x02 \x01(\x0b\x32\x1c.showcause.v1.ResolvedTarget\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.showcause.v1.ExplanationKind\x12(\n\x08\x65vidence\x18\x04 \x03(\x0b\x32\x16.showcause.v1.Evidence\x12\x1e\n\x03map\x18\x05 \x01(\x0b\x32\x11.showcause.v1.Map\x12\'\n\x08pictures\x18\x06 \x03(\x0b\x32\x15.showcause.v1.Picture\x12!\n\x05parts\x18\x07 \x03(\x0b\x32\x12.showcause.v1.Part\x12$\n\x03\x62ox\x18\x08 \x01(\x0b\x32\x17.showcause.v1.Rectangle\x12%\n\x07weights\x18\t \x01(\x0b\x32\x14.showcause.v1.Tensor\x12\x15\n\rbox_threshold\x18\n \x01(\x01\"\xb0\x01\n\x0eResolvedTarget\x12\x31\n\x0c\x63lass_target\x18\x01 \x01(\x0b\x32\x19.showcause.v1.ClassTargetH\x00\x12&\n\x06neuron\x18\x02 \x01(\x0b\x32\x14.showcause.v1.NeuronH\x00\x12\x39\n\x10\x63lass_difference\x18\x03 \x01(\x0b\x32\x1d.showcause.v1.ClassDifferenceH\x00\x42\x08\n\x06target\"+\n\x0b\x43lassTarget\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\"g\n\x0f\x43lassDifference\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.showcause.v1.ClassTarget\x12)\n\x06versus\x18\x02 \x01(\x0b\x32\x19.showcause.v1.ClassTarget\"u\n\x03Map\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\"\n\x05\x64type\x18\x03 \x01(\x0e\x32\x13.showcause.v1.Dtype\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\r\n\x05scale\x18\x05 \x01(\x01\x12\x0e\n\x06offset\x18\x06 \x01(\x01\"^\n\x07Picture\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.showcause.v1.PictureKind\x12\x0b\n\x03png\x18\x02 \x01(\x0c\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\x9f\x02\n\x04Part\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\x05\x12\r\n\x05layer\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x16\n\x0ename_agreement\x18\x05 \x01(\x01\x12#\n\x06\x63\x65nter\x18\x06 \x01(\x0b\x32\x13.showcause.v1.Point\x12$\n\x03\x62ox\x18\x07 \x01(\x0b\x32\x17.showcause.v1.Rectangle\x12\'\n\x08outlines\x18\x08 \x03(\x0b\x32\x15.showcause.v1.Polygon\x12\x12\n\nactivation\x18\t \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\n \x01(\x01\x12\r\n\x05share\x18\x0b \x01(\x01\x12\x13\n\x0bname_chance\x18\x0c \x01(\x01\".\n\x07Polygon\x12#\n\x06points\x18\x01 \x03(\x0b\x32\x13.showcause.v1.Point\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\xb0\x01\n\x08\x45vidence\x12*\n\x08residual\x18\x01 \x01(\x0b\x32\x16.showcause.v1.ResidualH\x00\x12-\n\ntest_score\x18\x02 \x01(\x0b\x32\x17.showcause.v1.TestScoreH\x00\x12=\n\x12\x64\x65letion_insertion\x18\x03 \x01(\x0b\x32\x1f.showcause.v1.DeletionInsertionH\x00\x42\n\n\x08\x65vidence\"\\\n\x08Residual\x12\x18\n\x10\x63ontribution_sum\x18\x01 \x01(\x01\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x19\n\x11relative_residual\x18\x04 \x01(\x01\"W\n\tTestScore\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x15\n\rcontrol_value\x18\x03 \x01(\x01\x12\x13\n\x0bphoto_count\x18\x04 \x01(\x05\"V\n\x11\x44\x65letionInsertion\x12\x15\n\rdeletion_area\x18\x01 \x01(\x01\x12\x16\n\x0einsertion_area\x18\x02 \x01(\x01\x12\x12\n\nstep_count\x18\x03 \x01(\x05*\x90\x01\n\x0bPictureKind\x12\x1c\n\x18PICTURE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PICTURE_KIND_HEAT_MAP\x10\x01\x12\x18\n\x14PICTURE_KIND_OVERLAY\x10\x02\x12\x16\n\x12PICTURE_KIND_COLOR\x10\x03\x12\x16\n\x12PICTURE_KIND_TILES\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'showcause.v1.explanation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PICTUREKIND']._serialized_start=2089
-  _globals['_PICTUREKIND']._serialized_end=2233
+  _globals['_PICTUREKIND']._serialized_start=2112
+  _globals['_PICTUREKIND']._serialized_end=2256
   _globals['_OUTPUTOPTIONS']._serialized_start=102
   _globals['_OUTPUTOPTIONS']._serialized_end=240
   _globals['_MAPOPTIONS']._serialized_start=242
@@ -42,29 +42,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOXOPTIONS']._serialized_start=323
   _globals['_BOXOPTIONS']._serialized_end=373
   _globals['_EXPLANATION']._serialized_start=376
-  _globals['_EXPLANATION']._serialized_end=723
-  _globals['_RESOLVEDTARGET']._serialized_start=726
-  _globals['_RESOLVEDTARGET']._serialized_end=902
-  _globals['_CLASSTARGET']._serialized_start=904
-  _globals['_CLASSTARGET']._serialized_end=947
-  _globals['_CLASSDIFFERENCE']._serialized_start=949
-  _globals['_CLASSDIFFERENCE']._serialized_end=1052
-  _globals['_MAP']._serialized_start=1054
-  _globals['_MAP']._serialized_end=1171
-  _globals['_PICTURE']._serialized_start=1173
-  _globals['_PICTURE']._serialized_end=1267
-  _globals['_PART']._serialized_start=1270
-  _globals['_PART']._serialized_end=1557
-  _globals['_POLYGON']._serialized_start=1559
-  _globals['_POLYGON']._serialized_end=1605
-  _globals['_POINT']._serialized_start=1607
-  _globals['_POINT']._serialized_end=1636
-  _globals['_EVIDENCE']._serialized_start=1639
-  _globals['_EVIDENCE']._serialized_end=1815
-  _globals['_RESIDUAL']._serialized_start=1817
-  _globals['_RESIDUAL']._serialized_end=1909
-  _globals['_TESTSCORE']._serialized_start=1911
-  _globals['_TESTSCORE']._serialized_end=1998
-  _globals['_DELETIONINSERTION']._serialized_start=2000
-  _globals['_DELETIONINSERTION']._serialized_end=2086
+  _globals['_EXPLANATION']._serialized_end=746
+  _globals['_RESOLVEDTARGET']._serialized_start=749
+  _globals['_RESOLVEDTARGET']._serialized_end=925
+  _globals['_CLASSTARGET']._serialized_start=927
+  _globals['_CLASSTARGET']._serialized_end=970
+  _globals['_CLASSDIFFERENCE']._serialized_start=972
+  _globals['_CLASSDIFFERENCE']._serialized_end=1075
+  _globals['_MAP']._serialized_start=1077
+  _globals['_MAP']._serialized_end=1194
+  _globals['_PICTURE']._serialized_start=1196
+  _globals['_PICTURE']._serialized_end=1290
+  _globals['_PART']._serialized_start=1293
+  _globals['_PART']._serialized_end=1580
+  _globals['_POLYGON']._serialized_start=1582
+  _globals['_POLYGON']._serialized_end=1628
+  _globals['_POINT']._serialized_start=1630
+  _globals['_POINT']._serialized_end=1659
+  _globals['_EVIDENCE']._serialized_start=1662
+  _globals['_EVIDENCE']._serialized_end=1838
+  _globals['_RESIDUAL']._serialized_start=1840
+  _globals['_RESIDUAL']._serialized_end=1932
+  _globals['_TESTSCORE']._serialized_start=1934
+  _globals['_TESTSCORE']._serialized_end=2021
+  _globals['_DELETIONINSERTION']._serialized_start=2023
+  _globals['_DELETIONINSERTION']._serialized_end=2109
 # @@protoc_insertion_point(module_scope)

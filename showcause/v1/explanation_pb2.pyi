@@ -49,7 +49,7 @@ class BoxOptions(_message.Message):
     def __init__(self, threshold: _Optional[float] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("method", "target", "kind", "evidence", "map", "pictures", "parts", "box", "weights")
+    __slots__ = ("method", "target", "kind", "evidence", "map", "pictures", "parts", "box", "weights", "box_threshold")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class Explanation(_message.Message):
     PARTS_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    BOX_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     method: str
     target: ResolvedTarget
     kind: _method_pb2.ExplanationKind
@@ -68,7 +69,8 @@ class Explanation(_message.Message):
     parts: _containers.RepeatedCompositeFieldContainer[Part]
     box: _input_pb2.Rectangle
     weights: _input_pb2.Tensor
-    def __init__(self, method: _Optional[str] = ..., target: _Optional[_Union[ResolvedTarget, _Mapping]] = ..., kind: _Optional[_Union[_method_pb2.ExplanationKind, str]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., map: _Optional[_Union[Map, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., weights: _Optional[_Union[_input_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    box_threshold: float
+    def __init__(self, method: _Optional[str] = ..., target: _Optional[_Union[ResolvedTarget, _Mapping]] = ..., kind: _Optional[_Union[_method_pb2.ExplanationKind, str]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., map: _Optional[_Union[Map, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., box: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., weights: _Optional[_Union[_input_pb2.Tensor, _Mapping]] = ..., box_threshold: _Optional[float] = ...) -> None: ...
 
 class ResolvedTarget(_message.Message):
     __slots__ = ("class_target", "neuron", "class_difference")

@@ -24,39 +24,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19showcause/v1/method.proto\x12\x0cshowcause.v1\"\xc9\x02\n\x06Method\x12-\n\nlinear_map\x18\x01 \x01(\x0b\x32\x17.showcause.v1.LinearMapH\x00\x12\x31\n\x0c\x66ilter_parts\x18\x02 \x01(\x0b\x32\x19.showcause.v1.FilterPartsH\x00\x12\"\n\x04\x63hip\x18\x03 \x01(\x0b\x32\x12.showcause.v1.ChipH\x00\x12\x31\n\x0crefined_chip\x18\x04 \x01(\x0b\x32\x19.showcause.v1.RefinedChipH\x00\x12/\n\x0bguided_chip\x18\x05 \x01(\x0b\x32\x18.showcause.v1.GuidedChipH\x00\x12 \n\x03\x63\x61m\x18\x06 \x01(\x0b\x32\x11.showcause.v1.CamH\x00\x12)\n\x08grad_cam\x18\x07 \x01(\x0b\x32\x15.showcause.v1.GradCamH\x00\x42\x08\n\x06method\"V\n\tLinearMap\x12\x17\n\x0finclude_weights\x18\x01 \x01(\x08\x12\x14\n\x0csmoothing_px\x18\x02 \x01(\x05\x12\x1a\n\x12opacity_percentile\x18\x03 \x01(\x01\"f\n\x0b\x46ilterParts\x12\x17\n\npart_count\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rminimum_share\x18\x02 \x01(\x01\x12\x18\n\x10include_negative\x18\x03 \x01(\x08\x42\r\n\x0b_part_count\"\x15\n\x04\x43hip\x12\r\n\x05layer\x18\x01 \x01(\t\"\r\n\x0bRefinedChip\"\x1b\n\nGuidedChip\x12\r\n\x05layer\x18\x01 \x01(\t\"\x05\n\x03\x43\x61m\"/\n\x07GradCam\x12\r\n\x05layer\x18\x01 \x01(\t\x12\x15\n\rkeep_negative\x18\x02 \x01(\x08\"\xa3\x01\n\x06Target\x12\x15\n\x0b\x63lass_index\x18\x01 \x01(\x05H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x12\x0f\n\x05top_k\x18\x03 \x01(\x05H\x00\x12&\n\x06neuron\x18\x04 \x01(\x0b\x32\x14.showcause.v1.NeuronH\x00\x12.\n\ndifference\x18\x05 \x01(\x0b\x32\x18.showcause.v1.DifferenceH\x00\x42\x08\n\x06target\"]\n\x06Neuron\x12\r\n\x05layer\x18\x01 \x01(\t\x12\x14\n\x07\x63hannel\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x05place\x18\x03 \x01(\x0b\x32\x13.showcause.v1.PlaceB\n\n\x08_channel\"$\n\x05Place\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\x05\"h\n\nDifference\x12,\n\x06target\x18\x01 \x01(\x0b\x32\x1c.showcause.v1.ClassReference\x12,\n\x06versus\x18\x02 \x01(\x0b\x32\x1c.showcause.v1.ClassReference\"E\n\x0e\x43lassReference\x12\x15\n\x0b\x63lass_index\x18\x01 \x01(\x05H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x42\x0b\n\treference*q\n\x0f\x45xplanationKind\x12 \n\x1c\x45XPLANATION_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45XPLANATION_KIND_INHERENT\x10\x01\x12\x1d\n\x19\x45XPLANATION_KIND_POST_HOC\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19showcause/v1/method.proto\x12\x0cshowcause.v1\"\xa0\x04\n\x06Method\x12-\n\nlinear_map\x18\x01 \x01(\x0b\x32\x17.showcause.v1.LinearMapH\x00\x12\x31\n\x0c\x66ilter_parts\x18\x02 \x01(\x0b\x32\x19.showcause.v1.FilterPartsH\x00\x12\"\n\x04\x63hip\x18\x03 \x01(\x0b\x32\x12.showcause.v1.ChipH\x00\x12\x31\n\x0crefined_chip\x18\x04 \x01(\x0b\x32\x19.showcause.v1.RefinedChipH\x00\x12/\n\x0bguided_chip\x18\x05 \x01(\x0b\x32\x18.showcause.v1.GuidedChipH\x00\x12 \n\x03\x63\x61m\x18\x06 \x01(\x0b\x32\x11.showcause.v1.CamH\x00\x12)\n\x08grad_cam\x18\x07 \x01(\x0b\x32\x15.showcause.v1.GradCamH\x00\x12*\n\x08gradient\x18\x08 \x01(\x0b\x32\x16.showcause.v1.GradientH\x00\x12\x38\n\x10input_x_gradient\x18\t \x01(\x0b\x32\x1c.showcause.v1.InputXGradientH\x00\x12\x37\n\x0fguided_backprop\x18\n \x01(\x0b\x32\x1c.showcause.v1.GuidedBackpropH\x00\x12\x36\n\x0fguided_grad_cam\x18\x0b \x01(\x0b\x32\x1b.showcause.v1.GuidedGradCamH\x00\x42\x08\n\x06method\"V\n\tLinearMap\x12\x17\n\x0finclude_weights\x18\x01 \x01(\x08\x12\x14\n\x0csmoothing_px\x18\x02 \x01(\x05\x12\x1a\n\x12opacity_percentile\x18\x03 \x01(\x01\"f\n\x0b\x46ilterParts\x12\x17\n\npart_count\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rminimum_share\x18\x02 \x01(\x01\x12\x18\n\x10include_negative\x18\x03 \x01(\x08\x42\r\n\x0b_part_count\"\x15\n\x04\x43hip\x12\r\n\x05layer\x18\x01 \x01(\t\"\r\n\x0bRefinedChip\"\x1b\n\nGuidedChip\x12\r\n\x05layer\x18\x01 \x01(\t\"\x05\n\x03\x43\x61m\"/\n\x07GradCam\x12\r\n\x05layer\x18\x01 \x01(\t\x12\x15\n\rkeep_negative\x18\x02 \x01(\x08\"\n\n\x08Gradient\"\x10\n\x0eInputXGradient\"\x10\n\x0eGuidedBackprop\"\x1e\n\rGuidedGradCam\x12\r\n\x05layer\x18\x01 \x01(\t\"\xa3\x01\n\x06Target\x12\x15\n\x0b\x63lass_index\x18\x01 \x01(\x05H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x12\x0f\n\x05top_k\x18\x03 \x01(\x05H\x00\x12&\n\x06neuron\x18\x04 \x01(\x0b\x32\x14.showcause.v1.NeuronH\x00\x12.\n\ndifference\x18\x05 \x01(\x0b\x32\x18.showcause.v1.DifferenceH\x00\x42\x08\n\x06target\"]\n\x06Neuron\x12\r\n\x05layer\x18\x01 \x01(\t\x12\x14\n\x07\x63hannel\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x05place\x18\x03 \x01(\x0b\x32\x13.showcause.v1.PlaceB\n\n\x08_channel\"$\n\x05Place\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\x05\"h\n\nDifference\x12,\n\x06target\x18\x01 \x01(\x0b\x32\x1c.showcause.v1.ClassReference\x12,\n\x06versus\x18\x02 \x01(\x0b\x32\x1c.showcause.v1.ClassReference\"E\n\x0e\x43lassReference\x12\x15\n\x0b\x63lass_index\x18\x01 \x01(\x05H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x42\x0b\n\treference*q\n\x0f\x45xplanationKind\x12 \n\x1c\x45XPLANATION_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45XPLANATION_KIND_INHERENT\x10\x01\x12\x1d\n\x19\x45XPLANATION_KIND_POST_HOC\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'showcause.v1.method_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPLANATIONKIND']._serialized_start=1166
-  _globals['_EXPLANATIONKIND']._serialized_end=1279
+  _globals['_EXPLANATIONKIND']._serialized_start=1461
+  _globals['_EXPLANATIONKIND']._serialized_end=1574
   _globals['_METHOD']._serialized_start=44
-  _globals['_METHOD']._serialized_end=373
-  _globals['_LINEARMAP']._serialized_start=375
-  _globals['_LINEARMAP']._serialized_end=461
-  _globals['_FILTERPARTS']._serialized_start=463
-  _globals['_FILTERPARTS']._serialized_end=565
-  _globals['_CHIP']._serialized_start=567
-  _globals['_CHIP']._serialized_end=588
-  _globals['_REFINEDCHIP']._serialized_start=590
-  _globals['_REFINEDCHIP']._serialized_end=603
-  _globals['_GUIDEDCHIP']._serialized_start=605
-  _globals['_GUIDEDCHIP']._serialized_end=632
-  _globals['_CAM']._serialized_start=634
-  _globals['_CAM']._serialized_end=639
-  _globals['_GRADCAM']._serialized_start=641
-  _globals['_GRADCAM']._serialized_end=688
-  _globals['_TARGET']._serialized_start=691
-  _globals['_TARGET']._serialized_end=854
-  _globals['_NEURON']._serialized_start=856
-  _globals['_NEURON']._serialized_end=949
-  _globals['_PLACE']._serialized_start=951
-  _globals['_PLACE']._serialized_end=987
-  _globals['_DIFFERENCE']._serialized_start=989
-  _globals['_DIFFERENCE']._serialized_end=1093
-  _globals['_CLASSREFERENCE']._serialized_start=1095
-  _globals['_CLASSREFERENCE']._serialized_end=1164
+  _globals['_METHOD']._serialized_end=588
+  _globals['_LINEARMAP']._serialized_start=590
+  _globals['_LINEARMAP']._serialized_end=676
+  _globals['_FILTERPARTS']._serialized_start=678
+  _globals['_FILTERPARTS']._serialized_end=780
+  _globals['_CHIP']._serialized_start=782
+  _globals['_CHIP']._serialized_end=803
+  _globals['_REFINEDCHIP']._serialized_start=805
+  _globals['_REFINEDCHIP']._serialized_end=818
+  _globals['_GUIDEDCHIP']._serialized_start=820
+  _globals['_GUIDEDCHIP']._serialized_end=847
+  _globals['_CAM']._serialized_start=849
+  _globals['_CAM']._serialized_end=854
+  _globals['_GRADCAM']._serialized_start=856
+  _globals['_GRADCAM']._serialized_end=903
+  _globals['_GRADIENT']._serialized_start=905
+  _globals['_GRADIENT']._serialized_end=915
+  _globals['_INPUTXGRADIENT']._serialized_start=917
+  _globals['_INPUTXGRADIENT']._serialized_end=933
+  _globals['_GUIDEDBACKPROP']._serialized_start=935
+  _globals['_GUIDEDBACKPROP']._serialized_end=951
+  _globals['_GUIDEDGRADCAM']._serialized_start=953
+  _globals['_GUIDEDGRADCAM']._serialized_end=983
+  _globals['_TARGET']._serialized_start=986
+  _globals['_TARGET']._serialized_end=1149
+  _globals['_NEURON']._serialized_start=1151
+  _globals['_NEURON']._serialized_end=1244
+  _globals['_PLACE']._serialized_start=1246
+  _globals['_PLACE']._serialized_end=1282
+  _globals['_DIFFERENCE']._serialized_start=1284
+  _globals['_DIFFERENCE']._serialized_end=1388
+  _globals['_CLASSREFERENCE']._serialized_start=1390
+  _globals['_CLASSREFERENCE']._serialized_end=1459
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ EXPLANATION_KIND_INHERENT: ExplanationKind
 EXPLANATION_KIND_POST_HOC: ExplanationKind
 
 class Method(_message.Message):
-    __slots__ = ("linear_map", "filter_parts", "chip", "refined_chip", "guided_chip", "cam", "grad_cam")
+    __slots__ = ("linear_map", "filter_parts", "chip", "refined_chip", "guided_chip", "cam", "grad_cam", "gradient", "input_x_gradient", "guided_backprop", "guided_grad_cam")
     LINEAR_MAP_FIELD_NUMBER: _ClassVar[int]
     FILTER_PARTS_FIELD_NUMBER: _ClassVar[int]
     CHIP_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,10 @@ class Method(_message.Message):
     GUIDED_CHIP_FIELD_NUMBER: _ClassVar[int]
     CAM_FIELD_NUMBER: _ClassVar[int]
     GRAD_CAM_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_X_GRADIENT_FIELD_NUMBER: _ClassVar[int]
+    GUIDED_BACKPROP_FIELD_NUMBER: _ClassVar[int]
+    GUIDED_GRAD_CAM_FIELD_NUMBER: _ClassVar[int]
     linear_map: LinearMap
     filter_parts: FilterParts
     chip: Chip
@@ -31,7 +35,11 @@ class Method(_message.Message):
     guided_chip: GuidedChip
     cam: Cam
     grad_cam: GradCam
-    def __init__(self, linear_map: _Optional[_Union[LinearMap, _Mapping]] = ..., filter_parts: _Optional[_Union[FilterParts, _Mapping]] = ..., chip: _Optional[_Union[Chip, _Mapping]] = ..., refined_chip: _Optional[_Union[RefinedChip, _Mapping]] = ..., guided_chip: _Optional[_Union[GuidedChip, _Mapping]] = ..., cam: _Optional[_Union[Cam, _Mapping]] = ..., grad_cam: _Optional[_Union[GradCam, _Mapping]] = ...) -> None: ...
+    gradient: Gradient
+    input_x_gradient: InputXGradient
+    guided_backprop: GuidedBackprop
+    guided_grad_cam: GuidedGradCam
+    def __init__(self, linear_map: _Optional[_Union[LinearMap, _Mapping]] = ..., filter_parts: _Optional[_Union[FilterParts, _Mapping]] = ..., chip: _Optional[_Union[Chip, _Mapping]] = ..., refined_chip: _Optional[_Union[RefinedChip, _Mapping]] = ..., guided_chip: _Optional[_Union[GuidedChip, _Mapping]] = ..., cam: _Optional[_Union[Cam, _Mapping]] = ..., grad_cam: _Optional[_Union[GradCam, _Mapping]] = ..., gradient: _Optional[_Union[Gradient, _Mapping]] = ..., input_x_gradient: _Optional[_Union[InputXGradient, _Mapping]] = ..., guided_backprop: _Optional[_Union[GuidedBackprop, _Mapping]] = ..., guided_grad_cam: _Optional[_Union[GuidedGradCam, _Mapping]] = ...) -> None: ...
 
 class LinearMap(_message.Message):
     __slots__ = ("include_weights", "smoothing_px", "opacity_percentile")
@@ -80,6 +88,24 @@ class GradCam(_message.Message):
     layer: str
     keep_negative: bool
     def __init__(self, layer: _Optional[str] = ..., keep_negative: bool = ...) -> None: ...
+
+class Gradient(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class InputXGradient(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GuidedBackprop(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GuidedGradCam(_message.Message):
+    __slots__ = ("layer",)
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    def __init__(self, layer: _Optional[str] = ...) -> None: ...
 
 class Target(_message.Message):
     __slots__ = ("class_index", "label", "top_k", "neuron", "difference")

@@ -78,7 +78,7 @@ class Prediction(_message.Message):
     def __init__(self, index: _Optional[int] = ..., label: _Optional[str] = ..., logit: _Optional[float] = ..., probability: _Optional[float] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("model", "version", "weights_sha256", "input_sha256", "region", "preprocessing", "input_width", "input_height", "methods", "seed", "showcause_version", "runtime_version", "runtime", "device", "compute_dtype", "manifest_sha256", "labels_sha256", "parts_sha256")
+    __slots__ = ("model", "version", "weights_sha256", "input_sha256", "region", "preprocessing", "input_width", "input_height", "methods", "seed", "showcause_version", "runtime_version", "runtime", "device", "compute_dtype", "manifest_sha256", "labels_sha256", "parts_sha256", "chip_sha256", "maps_sha256")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,8 @@ class Receipt(_message.Message):
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     LABELS_SHA256_FIELD_NUMBER: _ClassVar[int]
     PARTS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CHIP_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MAPS_SHA256_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     weights_sha256: str
@@ -115,7 +117,9 @@ class Receipt(_message.Message):
     manifest_sha256: str
     labels_sha256: str
     parts_sha256: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., input_sha256: _Optional[str] = ..., region: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., preprocessing: _Optional[_Union[_input_pb2.Preprocessing, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., methods: _Optional[_Iterable[_Union[MethodReceipt, _Mapping]]] = ..., seed: _Optional[int] = ..., showcause_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., compute_dtype: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., labels_sha256: _Optional[str] = ..., parts_sha256: _Optional[str] = ...) -> None: ...
+    chip_sha256: str
+    maps_sha256: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., input_sha256: _Optional[str] = ..., region: _Optional[_Union[_input_pb2.Rectangle, _Mapping]] = ..., preprocessing: _Optional[_Union[_input_pb2.Preprocessing, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., methods: _Optional[_Iterable[_Union[MethodReceipt, _Mapping]]] = ..., seed: _Optional[int] = ..., showcause_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., compute_dtype: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., labels_sha256: _Optional[str] = ..., parts_sha256: _Optional[str] = ..., chip_sha256: _Optional[str] = ..., maps_sha256: _Optional[str] = ...) -> None: ...
 
 class MethodReceipt(_message.Message):
     __slots__ = ("method", "method_version")

@@ -28,39 +28,49 @@ from showcause.v1 import method_pb2 as showcause_dot_v1_dot_method__pb2
 from showcause.v1 import model_pb2 as showcause_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashowcause/v1/service.proto\x12\x0cshowcause.v1\x1a\x1eshowcause/v1/explanation.proto\x1a\x18showcause/v1/input.proto\x1a\x19showcause/v1/method.proto\x1a\x18showcause/v1/model.proto\"\xe9\x01\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.showcause.v1.Input\x12%\n\x07targets\x18\x04 \x03(\x0b\x32\x14.showcause.v1.Target\x12%\n\x07methods\x18\x05 \x03(\x0b\x32\x14.showcause.v1.Method\x12+\n\x06output\x18\x06 \x01(\x0b\x32\x1b.showcause.v1.OutputOptions\x12\x18\n\x10prediction_count\x18\x07 \x01(\x05\"\xb7\x02\n\x0f\x45xplainResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.showcause.v1.Prediction\x12\x37\n\x10probability_kind\x18\x02 \x01(\x0e\x32\x1d.showcause.v1.ProbabilityKind\x12/\n\x0c\x65xplanations\x18\x03 \x03(\x0b\x32\x19.showcause.v1.Explanation\x12\'\n\x05\x66rame\x18\x04 \x01(\x0b\x32\x18.showcause.v1.InputFrame\x12&\n\x07receipt\x18\x05 \x01(\x0b\x32\x15.showcause.v1.Receipt\x12&\n\x07timings\x18\x06 \x01(\x0b\x32\x15.showcause.v1.Timings\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"Q\n\x14\x45xplainStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.showcause.v1.ExplainRequest\"\xb7\x01\n\x15\x45xplainStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.showcause.v1.ExplainResponseH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.showcause.v1.StreamErrorH\x00\x12*\n\x08progress\x18\x04 \x01(\x0b\x32\x16.showcause.v1.ProgressH\x00\x42\x07\n\x05\x65vent\"\xc0\x01\n\x0bStreamError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x06reason\x18\x03 \x01(\x0e\x32\x19.showcause.v1.ErrorReason\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x06 \x01(\t\x12 \n\x13retry_delay_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_retry_delay_seconds\"C\n\x08Progress\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x12\n\ndone_count\x18\x02 \x01(\x05\x12\x13\n\x0bslice_count\x18\x03 \x01(\x05\"n\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.showcause.v1.Input\x12\x18\n\x10prediction_count\x18\x04 \x01(\x05\"\x8c\x02\n\x0fPredictResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.showcause.v1.Prediction\x12\x37\n\x10probability_kind\x18\x02 \x01(\x0e\x32\x1d.showcause.v1.ProbabilityKind\x12\'\n\x05\x66rame\x18\x04 \x01(\x0b\x32\x18.showcause.v1.InputFrame\x12&\n\x07receipt\x18\x05 \x01(\x0b\x32\x15.showcause.v1.Receipt\x12&\n\x07timings\x18\x06 \x01(\x0b\x32\x15.showcause.v1.Timings\x12\x12\n\nrequest_id\x18\x07 \x01(\tJ\x04\x08\x03\x10\x04\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.showcause.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.showcause.v1.Model*\x90\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INPUT_MISSING\x10\x01\x12$\n ERROR_REASON_IMAGE_NOT_DECODABLE\x10\x02\x12 \n\x1c\x45RROR_REASON_INPUT_TOO_LARGE\x10\x03\x12\'\n#ERROR_REASON_PARAMETER_OUT_OF_RANGE\x10\x04\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x05\x12 \n\x1c\x45RROR_REASON_LABEL_NOT_FOUND\x10\x06\x12%\n!ERROR_REASON_METHOD_NOT_AVAILABLE\x10\x07\x12#\n\x1f\x45RROR_REASON_ENGINE_UNAVAILABLE\x10\x08\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\t\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\n\x12\"\n\x1e\x45RROR_REASON_REQUEST_MALFORMED\x10\x0b\x12 \n\x1c\x45RROR_REASON_REPLY_TOO_LARGE\x10\x0c\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\r\x12 \n\x1c\x45RROR_REASON_LAYER_NOT_FOUND\x10\x0e\x32\x9e\x03\n\x12\x45xplanationService\x12\x46\n\x07\x45xplain\x12\x1c.showcause.v1.ExplainRequest\x1a\x1d.showcause.v1.ExplainResponse\x12\\\n\rExplainStream\x12\".showcause.v1.ExplainStreamRequest\x1a#.showcause.v1.ExplainStreamResponse(\x01\x30\x01\x12\x46\n\x07Predict\x12\x1c.showcause.v1.PredictRequest\x1a\x1d.showcause.v1.PredictResponse\x12O\n\nListModels\x12\x1f.showcause.v1.ListModelsRequest\x1a .showcause.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.showcause.v1.GetModelRequest\x1a\x1e.showcause.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashowcause/v1/service.proto\x12\x0cshowcause.v1\x1a\x1eshowcause/v1/explanation.proto\x1a\x18showcause/v1/input.proto\x1a\x19showcause/v1/method.proto\x1a\x18showcause/v1/model.proto\"\xe9\x01\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.showcause.v1.Input\x12%\n\x07targets\x18\x04 \x03(\x0b\x32\x14.showcause.v1.Target\x12%\n\x07methods\x18\x05 \x03(\x0b\x32\x14.showcause.v1.Method\x12+\n\x06output\x18\x06 \x01(\x0b\x32\x1b.showcause.v1.OutputOptions\x12\x18\n\x10prediction_count\x18\x07 \x01(\x05\"\xe4\x02\n\x0f\x45xplainResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.showcause.v1.Prediction\x12\x37\n\x10probability_kind\x18\x02 \x01(\x0e\x32\x1d.showcause.v1.ProbabilityKind\x12/\n\x0c\x65xplanations\x18\x03 \x03(\x0b\x32\x19.showcause.v1.Explanation\x12\'\n\x05\x66rame\x18\x04 \x01(\x0b\x32\x18.showcause.v1.InputFrame\x12&\n\x07receipt\x18\x05 \x01(\x0b\x32\x15.showcause.v1.Receipt\x12&\n\x07timings\x18\x06 \x01(\x0b\x32\x15.showcause.v1.Timings\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12+\n\nagreements\x18\x08 \x03(\x0b\x32\x17.showcause.v1.Agreement\"y\n\tAgreement\x12,\n\x06target\x18\x01 \x01(\x0b\x32\x1c.showcause.v1.ResolvedTarget\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x14\n\x0cother_method\x18\x03 \x01(\t\x12\x18\n\x10rank_correlation\x18\x04 \x01(\x01\"Q\n\x14\x45xplainStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.showcause.v1.ExplainRequest\"\xb7\x01\n\x15\x45xplainStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.showcause.v1.ExplainResponseH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.showcause.v1.StreamErrorH\x00\x12*\n\x08progress\x18\x04 \x01(\x0b\x32\x16.showcause.v1.ProgressH\x00\x42\x07\n\x05\x65vent\"\xc0\x01\n\x0bStreamError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x06reason\x18\x03 \x01(\x0e\x32\x19.showcause.v1.ErrorReason\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x06 \x01(\t\x12 \n\x13retry_delay_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_retry_delay_seconds\"C\n\x08Progress\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x12\n\ndone_count\x18\x02 \x01(\x05\x12\x13\n\x0bslice_count\x18\x03 \x01(\x05\"n\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.showcause.v1.Input\x12\x18\n\x10prediction_count\x18\x04 \x01(\x05\"\x92\x02\n\x0fPredictResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.showcause.v1.Prediction\x12\x37\n\x10probability_kind\x18\x02 \x01(\x0e\x32\x1d.showcause.v1.ProbabilityKind\x12\'\n\x05\x66rame\x18\x04 \x01(\x0b\x32\x18.showcause.v1.InputFrame\x12&\n\x07receipt\x18\x05 \x01(\x0b\x32\x15.showcause.v1.Receipt\x12&\n\x07timings\x18\x06 \x01(\x0b\x32\x15.showcause.v1.Timings\x12\x12\n\nrequest_id\x18\x07 \x01(\tJ\x04\x08\x03\x10\x04J\x04\x08\x08\x10\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.showcause.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.showcause.v1.Model\"\x92\x01\n\x1bGetChannelImportanceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05layer\x18\x03 \x01(\t\x12-\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x1c.showcause.v1.ClassReference\x12\x15\n\rchannel_count\x18\x05 \x01(\x05\"\x9b\x01\n\x1cGetChannelImportanceResponse\x12\r\n\x05layer\x18\x01 \x01(\t\x12\x18\n\x10\x64istilled_layers\x18\x02 \x03(\t\x12,\n\x07\x63lasses\x18\x03 \x03(\x0b\x32\x1b.showcause.v1.ClassChannels\x12\x0f\n\x07overlap\x18\x04 \x03(\x01\x12\x13\n\x0b\x63hip_sha256\x18\x05 \x01(\t\"\xa1\x01\n\rClassChannels\x12/\n\x0c\x63lass_target\x18\x01 \x01(\x0b\x32\x19.showcause.v1.ClassTarget\x12\x31\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x1f.showcause.v1.ChannelImportance\x12\x15\n\rnonzero_count\x18\x03 \x01(\x05\x12\x15\n\rchannel_count\x18\x04 \x01(\x05\"4\n\x11\x43hannelImportance\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\x05\x12\x0e\n\x06weight\x18\x02 \x01(\x01*\x90\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INPUT_MISSING\x10\x01\x12$\n ERROR_REASON_IMAGE_NOT_DECODABLE\x10\x02\x12 \n\x1c\x45RROR_REASON_INPUT_TOO_LARGE\x10\x03\x12\'\n#ERROR_REASON_PARAMETER_OUT_OF_RANGE\x10\x04\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x05\x12 \n\x1c\x45RROR_REASON_LABEL_NOT_FOUND\x10\x06\x12%\n!ERROR_REASON_METHOD_NOT_AVAILABLE\x10\x07\x12#\n\x1f\x45RROR_REASON_ENGINE_UNAVAILABLE\x10\x08\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\t\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\n\x12\"\n\x1e\x45RROR_REASON_REQUEST_MALFORMED\x10\x0b\x12 \n\x1c\x45RROR_REASON_REPLY_TOO_LARGE\x10\x0c\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\r\x12 \n\x1c\x45RROR_REASON_LAYER_NOT_FOUND\x10\x0e\x32\x8d\x04\n\x12\x45xplanationService\x12\x46\n\x07\x45xplain\x12\x1c.showcause.v1.ExplainRequest\x1a\x1d.showcause.v1.ExplainResponse\x12\\\n\rExplainStream\x12\".showcause.v1.ExplainStreamRequest\x1a#.showcause.v1.ExplainStreamResponse(\x01\x30\x01\x12\x46\n\x07Predict\x12\x1c.showcause.v1.PredictRequest\x1a\x1d.showcause.v1.PredictResponse\x12O\n\nListModels\x12\x1f.showcause.v1.ListModelsRequest\x1a .showcause.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.showcause.v1.GetModelRequest\x1a\x1e.showcause.v1.GetModelResponse\x12m\n\x14GetChannelImportance\x12).showcause.v1.GetChannelImportanceRequest\x1a*.showcause.v1.GetChannelImportanceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'showcause.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERRORREASON']._serialized_start=1873
-  _globals['_ERRORREASON']._serialized_end=2401
+  _globals['_ERRORREASON']._serialized_start=2572
+  _globals['_ERRORREASON']._serialized_end=3100
   _globals['_EXPLAINREQUEST']._serialized_start=156
   _globals['_EXPLAINREQUEST']._serialized_end=389
   _globals['_EXPLAINRESPONSE']._serialized_start=392
-  _globals['_EXPLAINRESPONSE']._serialized_end=703
-  _globals['_EXPLAINSTREAMREQUEST']._serialized_start=705
-  _globals['_EXPLAINSTREAMREQUEST']._serialized_end=786
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=789
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=972
-  _globals['_STREAMERROR']._serialized_start=975
-  _globals['_STREAMERROR']._serialized_end=1167
-  _globals['_PROGRESS']._serialized_start=1169
-  _globals['_PROGRESS']._serialized_end=1236
-  _globals['_PREDICTREQUEST']._serialized_start=1238
-  _globals['_PREDICTREQUEST']._serialized_end=1348
-  _globals['_PREDICTRESPONSE']._serialized_start=1351
-  _globals['_PREDICTRESPONSE']._serialized_end=1619
-  _globals['_LISTMODELSREQUEST']._serialized_start=1621
-  _globals['_LISTMODELSREQUEST']._serialized_end=1679
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1681
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1763
-  _globals['_GETMODELREQUEST']._serialized_start=1765
-  _globals['_GETMODELREQUEST']._serialized_end=1814
-  _globals['_GETMODELRESPONSE']._serialized_start=1816
-  _globals['_GETMODELRESPONSE']._serialized_end=1870
-  _globals['_EXPLANATIONSERVICE']._serialized_start=2404
-  _globals['_EXPLANATIONSERVICE']._serialized_end=2818
+  _globals['_EXPLAINRESPONSE']._serialized_end=748
+  _globals['_AGREEMENT']._serialized_start=750
+  _globals['_AGREEMENT']._serialized_end=871
+  _globals['_EXPLAINSTREAMREQUEST']._serialized_start=873
+  _globals['_EXPLAINSTREAMREQUEST']._serialized_end=954
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=957
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=1140
+  _globals['_STREAMERROR']._serialized_start=1143
+  _globals['_STREAMERROR']._serialized_end=1335
+  _globals['_PROGRESS']._serialized_start=1337
+  _globals['_PROGRESS']._serialized_end=1404
+  _globals['_PREDICTREQUEST']._serialized_start=1406
+  _globals['_PREDICTREQUEST']._serialized_end=1516
+  _globals['_PREDICTRESPONSE']._serialized_start=1519
+  _globals['_PREDICTRESPONSE']._serialized_end=1793
+  _globals['_LISTMODELSREQUEST']._serialized_start=1795
+  _globals['_LISTMODELSREQUEST']._serialized_end=1853
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1855
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1937
+  _globals['_GETMODELREQUEST']._serialized_start=1939
+  _globals['_GETMODELREQUEST']._serialized_end=1988
+  _globals['_GETMODELRESPONSE']._serialized_start=1990
+  _globals['_GETMODELRESPONSE']._serialized_end=2044
+  _globals['_GETCHANNELIMPORTANCEREQUEST']._serialized_start=2047
+  _globals['_GETCHANNELIMPORTANCEREQUEST']._serialized_end=2193
+  _globals['_GETCHANNELIMPORTANCERESPONSE']._serialized_start=2196
+  _globals['_GETCHANNELIMPORTANCERESPONSE']._serialized_end=2351
+  _globals['_CLASSCHANNELS']._serialized_start=2354
+  _globals['_CLASSCHANNELS']._serialized_end=2515
+  _globals['_CHANNELIMPORTANCE']._serialized_start=2517
+  _globals['_CHANNELIMPORTANCE']._serialized_end=2569
+  _globals['_EXPLANATIONSERVICE']._serialized_start=3103
+  _globals['_EXPLANATIONSERVICE']._serialized_end=3628
 # @@protoc_insertion_point(module_scope)

@@ -63,7 +63,7 @@ class ExplainRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[_Union[_input_pb2.Input, _Mapping]] = ..., targets: _Optional[_Iterable[_Union[_method_pb2.Target, _Mapping]]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.Method, _Mapping]]] = ..., output: _Optional[_Union[_explanation_pb2.OutputOptions, _Mapping]] = ..., prediction_count: _Optional[int] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("predictions", "probability_kind", "explanations", "frame", "receipt", "timings", "request_id")
+    __slots__ = ("predictions", "probability_kind", "explanations", "frame", "receipt", "timings", "request_id", "agreements")
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_KIND_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,7 @@ class ExplainResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENTS_FIELD_NUMBER: _ClassVar[int]
     predictions: _containers.RepeatedCompositeFieldContainer[_model_pb2.Prediction]
     probability_kind: _model_pb2.ProbabilityKind
     explanations: _containers.RepeatedCompositeFieldContainer[_explanation_pb2.Explanation]
@@ -78,7 +79,20 @@ class ExplainResponse(_message.Message):
     receipt: _model_pb2.Receipt
     timings: _model_pb2.Timings
     request_id: str
-    def __init__(self, predictions: _Optional[_Iterable[_Union[_model_pb2.Prediction, _Mapping]]] = ..., probability_kind: _Optional[_Union[_model_pb2.ProbabilityKind, str]] = ..., explanations: _Optional[_Iterable[_Union[_explanation_pb2.Explanation, _Mapping]]] = ..., frame: _Optional[_Union[_input_pb2.InputFrame, _Mapping]] = ..., receipt: _Optional[_Union[_model_pb2.Receipt, _Mapping]] = ..., timings: _Optional[_Union[_model_pb2.Timings, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    agreements: _containers.RepeatedCompositeFieldContainer[Agreement]
+    def __init__(self, predictions: _Optional[_Iterable[_Union[_model_pb2.Prediction, _Mapping]]] = ..., probability_kind: _Optional[_Union[_model_pb2.ProbabilityKind, str]] = ..., explanations: _Optional[_Iterable[_Union[_explanation_pb2.Explanation, _Mapping]]] = ..., frame: _Optional[_Union[_input_pb2.InputFrame, _Mapping]] = ..., receipt: _Optional[_Union[_model_pb2.Receipt, _Mapping]] = ..., timings: _Optional[_Union[_model_pb2.Timings, _Mapping]] = ..., request_id: _Optional[str] = ..., agreements: _Optional[_Iterable[_Union[Agreement, _Mapping]]] = ...) -> None: ...
+
+class Agreement(_message.Message):
+    __slots__ = ("target", "method", "other_method", "rank_correlation")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    OTHER_METHOD_FIELD_NUMBER: _ClassVar[int]
+    RANK_CORRELATION_FIELD_NUMBER: _ClassVar[int]
+    target: _explanation_pb2.ResolvedTarget
+    method: str
+    other_method: str
+    rank_correlation: float
+    def __init__(self, target: _Optional[_Union[_explanation_pb2.ResolvedTarget, _Mapping]] = ..., method: _Optional[str] = ..., other_method: _Optional[str] = ..., rank_correlation: _Optional[float] = ...) -> None: ...
 
 class ExplainStreamRequest(_message.Message):
     __slots__ = ("id", "request")
@@ -185,3 +199,51 @@ class GetModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.Model
     def __init__(self, model: _Optional[_Union[_model_pb2.Model, _Mapping]] = ...) -> None: ...
+
+class GetChannelImportanceRequest(_message.Message):
+    __slots__ = ("model", "version", "layer", "classes", "channel_count")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    layer: str
+    classes: _containers.RepeatedCompositeFieldContainer[_method_pb2.ClassReference]
+    channel_count: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layer: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[_method_pb2.ClassReference, _Mapping]]] = ..., channel_count: _Optional[int] = ...) -> None: ...
+
+class GetChannelImportanceResponse(_message.Message):
+    __slots__ = ("layer", "distilled_layers", "classes", "overlap", "chip_sha256")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    DISTILLED_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    CHIP_SHA256_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    distilled_layers: _containers.RepeatedScalarFieldContainer[str]
+    classes: _containers.RepeatedCompositeFieldContainer[ClassChannels]
+    overlap: _containers.RepeatedScalarFieldContainer[float]
+    chip_sha256: str
+    def __init__(self, layer: _Optional[str] = ..., distilled_layers: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClassChannels, _Mapping]]] = ..., overlap: _Optional[_Iterable[float]] = ..., chip_sha256: _Optional[str] = ...) -> None: ...
+
+class ClassChannels(_message.Message):
+    __slots__ = ("class_target", "channels", "nonzero_count", "channel_count")
+    CLASS_TARGET_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    NONZERO_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    class_target: _explanation_pb2.ClassTarget
+    channels: _containers.RepeatedCompositeFieldContainer[ChannelImportance]
+    nonzero_count: int
+    channel_count: int
+    def __init__(self, class_target: _Optional[_Union[_explanation_pb2.ClassTarget, _Mapping]] = ..., channels: _Optional[_Iterable[_Union[ChannelImportance, _Mapping]]] = ..., nonzero_count: _Optional[int] = ..., channel_count: _Optional[int] = ...) -> None: ...
+
+class ChannelImportance(_message.Message):
+    __slots__ = ("channel", "weight")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    channel: int
+    weight: float
+    def __init__(self, channel: _Optional[int] = ..., weight: _Optional[float] = ...) -> None: ...

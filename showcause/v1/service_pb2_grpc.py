@@ -64,6 +64,11 @@ class ExplanationServiceStub(object):
                 request_serializer=showcause_dot_v1_dot_service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=showcause_dot_v1_dot_service__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.GetChannelImportance = channel.unary_unary(
+                '/showcause.v1.ExplanationService/GetChannelImportance',
+                request_serializer=showcause_dot_v1_dot_service__pb2.GetChannelImportanceRequest.SerializeToString,
+                response_deserializer=showcause_dot_v1_dot_service__pb2.GetChannelImportanceResponse.FromString,
+                _registered_method=True)
 
 
 class ExplanationServiceServicer(object):
@@ -111,6 +116,13 @@ class ExplanationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChannelImportance(self, request, context):
+        """What CHIP distilled from a model: the channels that matter for each class, and how far classes share them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExplanationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +150,11 @@ def add_ExplanationServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=showcause_dot_v1_dot_service__pb2.GetModelRequest.FromString,
                     response_serializer=showcause_dot_v1_dot_service__pb2.GetModelResponse.SerializeToString,
+            ),
+            'GetChannelImportance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChannelImportance,
+                    request_deserializer=showcause_dot_v1_dot_service__pb2.GetChannelImportanceRequest.FromString,
+                    response_serializer=showcause_dot_v1_dot_service__pb2.GetChannelImportanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -280,6 +297,33 @@ class ExplanationService(object):
             '/showcause.v1.ExplanationService/GetModel',
             showcause_dot_v1_dot_service__pb2.GetModelRequest.SerializeToString,
             showcause_dot_v1_dot_service__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChannelImportance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/showcause.v1.ExplanationService/GetChannelImportance',
+            showcause_dot_v1_dot_service__pb2.GetChannelImportanceRequest.SerializeToString,
+            showcause_dot_v1_dot_service__pb2.GetChannelImportanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -110,8 +110,20 @@ CASES = {
         "NOT_FOUND", "LABEL_NOT_FOUND", "targets[0].difference.versus.label", "zebra",
     ),
     "method of another kind": (
-        merged('{"methods": [{"grad_cam": {}}]}'),
+        merged('{"methods": [{"cam": {}}]}'),
         "FAILED_PRECONDITION", "METHOD_NOT_AVAILABLE", "methods[0]", "linear_map",
+    ),
+    "chip where nothing was distilled": (
+        merged('{"methods": [{"chip": {}}]}'),
+        "FAILED_PRECONDITION", "METHOD_NOT_AVAILABLE", "methods[0]", "linear_map",
+    ),
+    "grad_cam of an unknown layer": (
+        merged('{"methods": [{"grad_cam": {"layer": "features.99"}}]}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "methods[0].grad_cam.layer", "features.9",
+    ),
+    "grad_cam of a unit inside": (
+        merged('{"methods": [{"grad_cam": {}}], "targets": [{"neuron": {"layer": "features.9"}}]}'),
+        "FAILED_PRECONDITION", "METHOD_NOT_AVAILABLE", "targets[0].neuron", "class_index",
     ),
     "empty method": (merged('{"methods": [{}]}'), "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "methods[0]", "linear"),
     "method twice": (
@@ -136,8 +148,9 @@ CASES = {
         merged('{"output": {"pictures": ["PICTURE_KIND_COLOR", "PICTURE_KIND_COLOR"]}}'),
         "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "output.pictures", "once",
     ),
-    "box": (
-        merged('{"output": {"box": {}}}'), "FAILED_PRECONDITION", "METHOD_NOT_AVAILABLE", "output.box", "output.map"
+    "box of threshold 1": (
+        merged('{"output": {"box": {"threshold": 1.0}}}'),
+        "INVALID_ARGUMENT", "PARAMETER_OUT_OF_RANGE", "output.box.threshold", "below 1",
     ),
     "region with a tensor": (
         merged('{"input": {"tensor": {"shape": [3]}, "region": {"x_max": 5, "y_max": 5}}}'),

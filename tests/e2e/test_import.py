@@ -17,7 +17,7 @@ def wanted_logits(net, folder, photo):
     """Computed with nothing between the photo and the network."""
     image = decode(photo)
     rgb = torch.from_numpy(to_input(image, frame_of(image.size, None, read_manifest(folder).input)))
-    return net.run(rgb[None], explain=False).logits[0].tolist()
+    return net.run(rgb[None]).logits[0].tolist()
 
 
 def test_an_official_resnet18_is_imported_and_served(launch, tmp_path, photo):

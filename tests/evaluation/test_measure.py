@@ -10,7 +10,9 @@ from showcause.evaluation.accuracy import mean_logistic
 from showcause.evaluation.measure import Regions, average, measure_category
 from showcause.evaluation.run import joined, learned_categories, observe, of_maps, strongest_categories
 from showcause.layers.receptive_field import ReceptiveField
-from showcause.nets.interpretable import InterpretableCnn, conv, pool
+from showcause.nets.base import name_layers
+from showcause.nets.interpretable import InterpretableCnn
+from showcause.nets.trunks import conv, pool
 
 NEAREST = np.kron(np.eye(2), np.ones((4, 1)))  # 2 places -> 8 pixels
 
@@ -61,7 +63,9 @@ def test_strongest_category_is_that_of_the_highest_mean_sum():
 
 def small(masked: bool = True) -> InterpretableCnn:
     torch.manual_seed(0)
-    return InterpretableCnn(3, [*conv(3, 4), *pool(2)], channels=4, top=5, filters=6, masked=masked).eval()
+    net = InterpretableCnn(3, [*conv(3, 4), *pool(2)], channels=4, top=5, filters=6, masked=masked).eval()
+    name_layers(net)
+    return net
 
 
 def test_observing_a_network():

@@ -28,10 +28,10 @@ class QuickEngine:
 
 @pytest.fixture
 def gateway(shipped):
-    """``with gateway(engine) as (address, service)``."""
+    """``with gateway(engine) as (address, service)``; folder: of the model, the shipped one by default."""
 
     @contextmanager
-    def running(engine, **settings):
+    def running(engine, folder=shipped, **settings):
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
@@ -40,7 +40,7 @@ def gateway(shipped):
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
 
         async def start():
-            service = Service([read_manifest(shipped)], engine, Metrics())
+            service = Service([read_manifest(folder)], engine, Metrics())
             chosen = Settings(shipped.parent, grpc_port=0, **settings)
             server, port = rpc.make_server(service, rpc.Health([]), chosen)
             await server.start()

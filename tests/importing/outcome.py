@@ -20,4 +20,4 @@ def refused(outcome: tuple[int, str], store, *said: str) -> None:
 def assert_same_network(folder, net) -> None:
     model = load(folder)
     rgb = pictures(model.manifest.input)
-    torch.testing.assert_close(model.net.run(rgb, False).logits, net.run(rgb, False).logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.net.run(rgb).logits, net.run(rgb).logits, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,99 @@
+"""Gradients of scores by an activation or by the input: what the gradient methods share.
+
+Guided backpropagation changes the way back and nothing else, so it changes the autograd graph of its own pass: a hook
+on each ReLU's node drops what is negative. Modules are shared between threads and stay as they are.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from showcause.errors import FailedPrecondition, out_of_range
+from showcause.methods.base import Ask, Model, rounds
+from showcause.methods.targets import score
+from showcause.nets.base import Forward
+from showcause.reply import Neuron
+from showcause.wishes import Wish, near
+
+# As autograd names what ReLU, ReLU6 and their relatives do on the way back.
+RELU_NODES = ("ReluBackward0", "HardtanhBackward0", "ThresholdBackward0", "ClampMinBackward0")
+
+
+INPUT = ""  # stands for the encoded input, where a layer is meant otherwise
+
+
+def gradients(forward: Forward, asks: Sequence[Ask], of: str = INPUT, guided: bool = False) -> list[Tensor]:
+    """d score / d activation of layer ``of`` for each ask: (c, h, w), of the ask's own row.
+
+    One backward pass for the first target of every row, one for every second target, and so on; none for what another
+    method has asked for already. guided: negative values are dropped at each ReLU on the way (Springenberg et al.: ICLR
+    workshop 2015).
+    """
+    known = forward.slopes
+    activation = forward.activations[of] if of else forward.x
+    missing = [ask for ask in asks if (of, guided, ask.row, ask.target) not in known]
+    for indices in rounds(missing):
+        # Rows do not depend on each other: the gradient of the sum parts into them again.
+        total = torch.stack([score(forward, missing[index].row, missing[index].target) for index in indices]).sum()
+        with _without_negatives(total) if guided else nullcontext():
+            # Other methods may need the same graph.
+            (slopes,) = torch.autograd.grad(total, activation, retain_graph=True)
+        for index in indices:
+            ask = missing[index]
+            known[of, guided, ask.row, ask.target] = slopes[ask.row]
+    return [known[of, guided, ask.row, ask.target] for ask in asks]
+
+
+@contextmanager
+def _without_negatives(total: Tensor) -> Iterator[None]:
+    """Within it, the way back from ``total`` through a ReLU passes on what is above 0."""
+    handles = [node.register_hook(_keep_positive) for node in _nodes(total) if node.name() in RELU_NODES]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keep_positive(inwards: tuple[Tensor | None, ...], _: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    return tuple(slope if slope is None else slope.clamp_min(0) for slope in inwards)
+
+
+def _nodes(total: Tensor) -> Iterator[Any]:
+    """All nodes of the graph behind a tensor."""
+    pending, seen = [total.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        pending += [before for before, _ in node.next_functions]
+
+
+def settled_layer(layer: str, field: str, model: Model) -> str:
+    """The layer to be read, the model's last grid where none is named; raises InvalidArgument naming near ones."""
+    if layer and layer not in model.layers:
+        raise out_of_range(field, layer, near(layer, tuple(model.layers)))
+    return layer or model.last_grid
+
+
+def refuse_neurons(wishes: Sequence[Wish], method: str) -> None:
+    """Raises FailedPrecondition where a unit inside the network is to be explained, which ``method`` cannot."""
+    for position, wish in enumerate(wishes):
+        if isinstance(wish, Neuron):
+            raise FailedPrecondition(
+                "METHOD_NOT_AVAILABLE",
+                f"{method} does not explain units inside the network",
+                field=f"targets[{position}].neuron",
+                value=str(wish),
+                allowed="class_index, label, top_k or difference",
+            )
+
+
+def pooled_over_channels(values: Tensor) -> Any:
+    """The largest absolute value over the channels (Simonyan et al., 2014, section 3.1): (C, H, W) -> (H, W) array."""
+    return values.abs().amax(0).float().cpu().numpy()

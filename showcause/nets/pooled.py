@@ -1,0 +1,77 @@
+"""Networks whose score is linear in one layer's activations: global average pooling and a linear head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from showcause.layers.bcos import BcosConv2d
+from showcause.nets.base import Net, Tape
+
+SAME = 1e-4  # of the largest weight
+PROBES = 4  # made-up activations that a head is tried on
+CONVOLUTIONS = (nn.Conv2d, BcosConv2d)
+
+
+@dataclass(frozen=True)
+class PooledHead:
+    """logit_c = bias_c + sum over channels k of weights_ck * (sum over places of activation k).
+
+    layer: whose activations. weights: (classes, K). bias: (classes,).
+    """
+
+    layer: str
+    weights: Tensor
+    bias: Tensor
+
+
+def last_grid(net: Net, layers: Mapping[str, tuple[int, int, int]]) -> str:
+    """The layer that maps are made of unless another is named: the last one before its places are pooled.
+
+    That is the last to run whose grid is that of the last convolution with more than one place, activation and norm
+    behind it included. A convolution that gives the class scores themselves (the head of a B-cos network) does not
+    count. "" where no layer has a grid. layers: see ``layer_shapes``; in the order in which they run.
+    """
+    modules = dict(net.named_modules())
+    names = [
+        name
+        for name, shape in layers.items()
+        if shape[1] * shape[2] > 1 and not isinstance(modules[name], nn.Sequential)  # its last layer gives the same
+    ]
+    convolutions = [name for name in names if isinstance(modules[name], CONVOLUTIONS)]
+    if len(convolutions) > 1 and layers[convolutions[-1]][0] == net.classes:
+        names = names[: names.index(convolutions.pop())]
+    if not convolutions:
+        return names[-1] if names else ""
+    wanted = layers[convolutions[-1]][1:]
+    return [name for name in names if layers[name][1:] == wanted][-1]
+
+
+def pooled_head(net: Net, layer: str, rgb: Tensor) -> PooledHead | None:
+    """The head above ``layer``, if it is global average pooling and a linear layer; None if it is anything else.
+
+    It is found by looking: whatever the layer's activations are, the gradient of each logit by them must be the same at
+    every place. rgb: (1, 3, H, W), any photo; the activations that are tried are made up.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def made_up(out: Tensor) -> Tensor:
+        values = torch.randn(PROBES, *out.shape[1:], generator=generator).to(out)
+        channels = torch.randn(PROBES, out.shape[1], 1, 1, generator=generator).to(out)
+        return (values + channels) * out.abs().max().clamp_min(1.0)
+
+    forward = net.run(rgb.expand(PROBES, -1, -1, -1), Tape(frozenset([layer]), "layers", edits={layer: made_up}))
+    maps = forward.activations[layer]
+    rows = []
+    for index in range(net.classes):
+        (slopes,) = torch.autograd.grad(forward.evidence[:, index].sum(), maps, retain_graph=True, allow_unused=True)
+        if slopes is None:
+            return None
+        row = slopes[0, :, :1, :1]
+        if bool((slopes - row).abs().max() > SAME * slopes.abs().max()):
+            return None
+        rows.append(row.flatten())
+    weights = torch.stack(rows)
+    constant = forward.logits - maps.detach().sum((2, 3)) @ weights.T
+    return PooledHead(layer, weights, constant.mean(0))
