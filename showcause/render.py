@@ -19,6 +19,7 @@ OVERLAY_SIDE_PX = 1024  # longest side
 OVERLAY_OPACITY = 0.85
 DIM = 0.35  # brightness of what the network did not see
 PNG_LEVEL = 3
+DRAWN_SPREAD = 0.01  # of the map's longest side: how far single pixels are blended for drawing
 
 
 def resized(values: FloatArray, size: tuple[int, int]) -> FloatArray:
@@ -35,9 +36,11 @@ def strength(values: FloatArray) -> FloatArray:
     return np.clip(values / np.float32(full or 1.0), -1, 1).astype(np.float32)
 
 
-def smoothed(values: FloatArray) -> FloatArray:
-    """The map with single pixels blended into their surroundings (sigma: 1% of its longest side), for drawing only."""
-    sigma = max(values.shape) / 100
+def smoothed(values: FloatArray, spread: float) -> FloatArray:
+    """The map with single pixels blended into their surroundings by a Gaussian; spread: its standard deviation, as a
+    share
+    of the map's longest side."""
+    sigma = max(values.shape) * spread
     rows, columns = (_gaussian_rows(length, sigma) for length in values.shape)
     return (rows @ values @ columns.T).astype(np.float32)
 
@@ -97,7 +100,7 @@ def overlay(values: FloatArray, frame: InputFrame, ground: Image.Image) -> Image
         (bottom / scale_y - seen.y_min) / seen.height * rows,
     )
     inner = (max(0.0, box[0]), max(0.0, box[1]), min(float(columns), box[2]), min(float(rows), box[3]))
-    blurred = Image.fromarray(smoothed(values))
+    blurred = Image.fromarray(smoothed(values, DRAWN_SPREAD))
     part = blurred.resize((right - left, bottom - top), Image.Resampling.BILINEAR, inner)
     level = strength(np.asarray(part, dtype=np.float32))[..., None]
     pixels = np.asarray(ground, dtype=np.float32)

@@ -21,7 +21,7 @@ from PIL import Image
 import showcause
 from showcause import render, render_parts, reply
 from showcause.agreement import rank_correlation
-from showcause.box import stretched, weak_box
+from showcause.box import box_of, stretched
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
 from showcause.image import Limits, decode, frame_of, to_input
 from showcause.map_scores import THRESHOLD
@@ -206,7 +206,7 @@ def _explanation(model: Model, item: Item, target: reply.Target, method: str) ->
         threshold = (
             job.box.threshold if job.box.threshold is not None else measured.threshold if measured else THRESHOLD
         )
-        box = weak_box(found.map, _grid(item.frame, found), threshold)
+        box = box_of(found.map, _grid(item.frame, found), threshold)
     return reply.Explanation(
         method=method,
         target=target,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from showcause.box import ENOUGH, components, stretched, weak_box
+from showcause.box import ENOUGH, box_of, components, stretched, weak_box
 from showcause.image import InputSpec, frame_of
 from showcause.outline import FINE, Grid, bounds, grid_over, outlines
 from showcause.reply import InputFrame, Rectangle
@@ -221,3 +221,20 @@ def test_components_that_wind_are_one():
         assert ndimage.label(mask)[1] == 1
         assert len(np.unique(components(mask))) == 2
     assert not components(np.zeros((4, 4), bool)).any()
+
+
+def test_a_map_of_pixels_is_smoothed_before_and_a_coarse_one_is_not():
+    """A broad hill of 100 specks that do not touch: its box is around the hill, and not around a speck."""
+    rng = np.random.default_rng(0)
+    specks = np.zeros((224, 224), np.float32)
+    for row, column in rng.permutation(np.argwhere(np.ones((40, 40), bool)))[:400]:
+        specks[100 + row, 60 + column] = rng.uniform(0.5, 1.0)
+    grid = Grid(np.arange(224) + 0.5, np.arange(224) + 0.5, Rectangle(0.0, 0.0, 224.0, 224.0))
+    raw, found = weak_box(specks, grid, 0.5), box_of(specks, grid, 0.5)
+    assert raw.width < 15
+    assert 30 < found.width < 60
+    assert abs((found.x_min + found.x_max) / 2 - 80) < 4
+    assert abs((found.y_min + found.y_max) / 2 - 120) < 4
+    coarse = rng.uniform(size=(13, 13))
+    small = Grid(np.arange(13) + 0.5, np.arange(13) + 0.5, Rectangle(0.0, 0.0, 13.0, 13.0))
+    assert box_of(coarse, small, 0.5) == weak_box(coarse, small, 0.5)

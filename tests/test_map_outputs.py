@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from showcause.agreement import rank_correlation
-from showcause.box import stretched, weak_box
+from showcause.box import box_of, stretched
 from showcause.client.calls import explain_request
 from showcause.errors import FailedPrecondition, InvalidArgument
 from showcause.manifest import ManifestError, sha256_of
@@ -115,7 +115,7 @@ def test_a_box_is_that_of_the_map_in_the_photo(models, photo, threshold):
             if one.method == "filter_parts":
                 field = model.net.receptive_field
                 grid = grid_over(reply.frame, field.center, field.jump, width)
-            assert one.box == weak_box(one.map, grid, threshold)
+            assert one.box == box_of(one.map, grid, threshold)
             assert one.box is None or one.box_threshold == threshold
             if one.box is not None:
                 assert 0 <= one.box.x_min < one.box.x_max <= reply.frame.photo_width
@@ -191,7 +191,7 @@ def test_units_inside_are_refused_where_a_method_cannot_explain_them(models, pho
 
 def test_cam_needs_pooling_and_a_linear_head(tmp_path, photo):
     full = write_plain_model(tmp_path / "full", "plain_alexnet", ("cam",), 96, width=8, hidden=16)
-    with pytest.raises(ManifestError, match="methods names cam; allowed: grad_cam"):
+    with pytest.raises(ManifestError, match="methods names cam; allowed: chip, refined_chip"):
         load(full)
     text = (full / "model.toml").read_text()
     (full / "model.toml").write_text(text.replace('"cam"', '"grad_cam"'))

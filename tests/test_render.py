@@ -66,6 +66,6 @@ def test_an_empty_map_can_be_drawn():
 
 def test_smoothing_keeps_the_sum_and_the_centre():
     values = one_spot(1)
-    blurred = render.smoothed(values)
+    blurred = render.smoothed(values, 0.01)
     assert blurred.sum() == pytest.approx(values.sum(), rel=1e-4)
     assert np.unravel_index(blurred.argmax(), blurred.shape)[0] in range(45, 55)

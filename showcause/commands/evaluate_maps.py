@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from showcause.box import weak_box
+from showcause.box import box_of
 from showcause.evaluation import maps_report, pointing
 from showcause.evaluation.bootstrap import bootstrap
 from showcause.evaluation.localization import (
@@ -104,7 +104,7 @@ def _localized(model: Model, data: Path, methods: Methods, out: Path, say: Say) 
         recognized.append(int(logits.argmax()) == scene.label)
         for name, attribution in found.items():
             grid = grid_of(frame, attribution)
-            boxes[name].append(weak_box(attribution.map, grid, chosen[name].value))
+            boxes[name].append(box_of(attribution.map, grid, chosen[name].value))
             places[name].append(pointing.hits(pointing.strongest_place(attribution.map, grid), scene.objects))
         whole = Rectangle(0.0, 0.0, *map(float, scene.size))
         boxes[CENTRAL_BOX].append(central_box(whole, chosen[CENTRAL_BOX].value))
@@ -146,7 +146,7 @@ def _chosen(model: Model, some: list[Scene], methods: Methods, say: Say) -> dict
         for name, attribution in found.items():
             grid = grid_of(frame, attribution)
             for threshold in THRESHOLDS:
-                at[name][threshold].append(weak_box(attribution.map, grid, threshold))
+                at[name][threshold].append(box_of(attribution.map, grid, threshold))
     objects = [scene.objects for scene in some]
     chosen = {name: choose(THRESHOLDS, found.__getitem__, objects) for name, found in at.items()}
     wholes = [Rectangle(0.0, 0.0, *map(float, scene.size)) for scene in some]
