@@ -21,6 +21,7 @@ from pathlib import Path
 import networks
 import torch
 from filter_parts_cost import filter_parts_cost
+from maps_cost import maps_cost
 from rich.table import Table
 from turns import Times, console, jpeg, ratio, take_turns
 
@@ -37,7 +38,8 @@ from showcause.worker import Call, explain
 
 RESULTS = Path(__file__).parent / "results"
 SIDE, BATCH = 224, 8
-SHIPPED, WITH_PARTS = "animals-bcos", top_level("model_store") / "animals-parts"
+SHIPPED = "animals-bcos"
+WITH_PARTS, WITH_MAPS = (top_level("model_store") / name for name in ("animals-parts", "animals-cnn"))
 
 
 def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Times]:
@@ -190,6 +192,9 @@ def main() -> None:
         rows, times = filter_parts_cost(WITH_PARTS, BATCH, options.rounds)
         network_rows += rows
         network_times |= times
+    rows, times = maps_cost(WITH_MAPS, BATCH, options.rounds)
+    network_rows += rows
+    network_times |= times
     service_rows, service_times, memory = served(options.rounds, options.requests)
     machine = f"{cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
 

@@ -18,7 +18,7 @@ from PIL import Image
 from showcause import cli
 
 ADDRESS = "127.0.0.1:50051"
-MODELS = ("animals-bcos", "animals-parts")
+MODELS = ("animals-bcos", "animals-parts", "animals-cnn")
 
 
 def main() -> int:

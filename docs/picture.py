@@ -1,4 +1,4 @@
-"""Makes the README's pictures of scikit-image's `chelsea`: docs/explanation.png, docs/inside.png and docs/parts.png."""
+"""Makes the README's pictures of scikit-image's `chelsea`: explanation, inside, parts and maps (.png in docs)."""
 
 import argparse
 import io
@@ -42,9 +42,16 @@ def main() -> None:
     (FOLDER / "parts.png").write_bytes(picture.png)
     print(f"parts.png: {picture.width} x {picture.height}, {len(picture.png) // 1024} KB")
 
+    cnn = load(top_level("model_store") / "animals-cnn")
+    shown = ["grad_cam", "chip", "gradient", "guided_backprop"]
+    reasons = asked(cnn, buffer.getvalue(), ["cat"], ["overlay"], shown)
+    strip(FOLDER / "maps.png", [(panel(reason, "overlay"), reason.method.replace("_", " ")) for reason in reasons])
 
-def asked(model: Model, photo: bytes, targets: list, pictures: list[str]) -> tuple[Explanation, ...]:
-    request = explain_request(photo, target=targets, pictures=pictures)
+
+def asked(
+    model: Model, photo: bytes, targets: list, pictures: list[str], methods: list[str] | None = None
+) -> tuple[Explanation, ...]:
+    request = explain_request(photo, target=targets, pictures=pictures, methods=methods)
     (envelope,) = explain(model, [Call("explain", request.SerializeToString())])
     return read_reply(service_pb2.ExplainResponse.FromString(unseal(envelope))).explanations
 

@@ -37,9 +37,10 @@ def strength(values: FloatArray) -> FloatArray:
 
 
 def smoothed(values: FloatArray, spread: float) -> FloatArray:
-    """The map with single pixels blended into their surroundings by a Gaussian; spread: its standard deviation, as a
-    share
-    of the map's longest side."""
+    """The map with single pixels blended into their surroundings by a Gaussian.
+
+    spread: its standard deviation, as a share of the map's longest side.
+    """
     sigma = max(values.shape) * spread
     rows, columns = (_gaussian_rows(length, sigma) for length in values.shape)
     return (rows @ values @ columns.T).astype(np.float32)

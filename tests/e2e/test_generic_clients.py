@@ -73,11 +73,20 @@ def test_readme_parts_and_a_call_that_names_no_model(launch, shipped, folder):
         env=environment,
     )
     assert "model: " in done.stderr
-    assert "allowed: animals-bcos, animals-parts" in done.stderr
+    assert "allowed: animals-bcos, animals-cnn, animals-parts" in done.stderr
+    code = adapted(blocks("python")[4], running).replace("Client()", f"Client({running.grpc!r})")
+    done = subprocess.run(
+        [*command[:2], code], cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"grad_cam: localization_accuracy 0\.\d\d, central box 0\.\d\d Rectangle\(", done.stdout), (
+        done.stdout
+    )
+    assert "grad_cam and chip: rank correlation +" in done.stdout
 
 
 def test_every_python_block_of_the_readme_is_tried():
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
 
 
 def test_readme_curl(service, folder):

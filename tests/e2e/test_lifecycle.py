@@ -170,7 +170,10 @@ def test_a_model_that_cannot_be_loaded_is_a_message_not_a_hang(launch, shipped, 
 
 
 def test_an_unknown_name_and_an_empty_store(launch, shipped, tmp_path):
-    assert "it has animals-bcos, animals-parts" in failing(launch, "nix", "--model-store", str(shipped.parent)).output
+    assert (
+        "it has animals-bcos, animals-cnn, animals-parts"
+        in failing(launch, "nix", "--model-store", str(shipped.parent)).output
+    )
     assert "holds no model" in failing(launch, "--model-store", str(tmp_path)).output
 
 

@@ -62,7 +62,8 @@ def test_the_wheel_serves(launch, wheel, tmp_path, photo, monkeypatch):
     running = launch(program=(str(python.parent / "showcause"),))
     assert running.grpc, running.output
     with Client(running.grpc) as client:
-        assert [model.name for model in client.models()] == ["animals-bcos", "animals-parts"]
+        assert [model.name for model in client.models()] == ["animals-bcos", "animals-cnn", "animals-parts"]
+        assert client.explain(photo, model="animals-cnn", methods="chip").explanation.target.label == "cat"
         parts = client.explain(photo, model="animals-parts")
         assert (parts.explanation.parts[0].category, parts.explanation.parts[0].name) == ("cat", "head")
         reply = client.explain(photo, model="animals-bcos")
