@@ -21,7 +21,7 @@ from PIL import Image
 import showcause
 from showcause import render, render_parts, reply
 from showcause.agreement import rank_correlation
-from showcause.box import box_of, stretched
+from showcause.box import box_of
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
 from showcause.image import Limits, decode, frame_of, to_input
 from showcause.map_scores import THRESHOLD
@@ -29,7 +29,8 @@ from showcause.methods import METHODS, Ask, Attribution
 from showcause.methods.targets import Resolver
 from showcause.model import Model
 from showcause.nets.base import Forward, Tape, merged
-from showcause.outline import Grid, Located, grid_over
+from showcause.outline import Located
+from showcause.placing import at_size, grid_of
 from showcause.request import Job, check_size, read_explain, read_predict
 from showcause.v1 import method_pb2, model_pb2, service_pb2
 from showcause.wire import frame_message, prediction_message, seal
@@ -201,22 +202,19 @@ def _explanation(model: Model, item: Item, target: reply.Target, method: str) ->
     found, job = item.found[target, method], item.job
     parts = found.parts(item.frame) if found.parts else []
     measured = model.map_scores.get(method)
-    box, threshold = None, 0.0
-    if job.box is not None:
-        threshold = (
-            job.box.threshold if job.box.threshold is not None else measured.threshold if measured else THRESHOLD
-        )
-        box = box_of(found.map, _grid(item.frame, found), threshold)
+    threshold = 0.0 if job.box is None else job.box.threshold
+    if threshold is None:
+        threshold = measured.threshold if measured else THRESHOLD
     return reply.Explanation(
         method=method,
         target=target,
         kind=model.manifest.kind_of(method),
         evidence=(*found.evidence, *(measured.scores if measured else ())),
-        map=None if job.map is None else _at_size(found, job.map.size, item.frame),
+        map=_raw_map(found, item) if job.map else None,
         pictures=tuple(render.encoded(kind, _drawn(kind, item, found, parts)) for kind in job.pictures),
         weights=found.weights,
         parts=tuple(located.part for located in parts),
-        box=box,
+        box=box_of(found.map, grid_of(item.frame, found.map, found.units), threshold) if job.box else None,
         box_threshold=threshold,
     )
 
@@ -232,25 +230,6 @@ def _agreements(item: Item) -> list[reply.Agreement]:
     ]
 
 
-def _grid(frame: reply.InputFrame, found: Attribution) -> Grid:
-    """Where in the photo a map's units lie."""
-    height, width = found.map.shape
-    return stretched(frame, height, width) if found.units is None else grid_over(frame, *found.units, width)
-
-
-def _at_size(found: Attribution, size: tuple[int, int] | None, frame: reply.InputFrame) -> NDArray[np.float32]:
-    """A map at ``size`` (width, height) over what the network saw; None: as it is."""
-    if size is None:
-        return found.map
-    if found.units is None:
-        return render.resized(found.map, size)
-    # To stretch it would move what lies at the border by half a unit, away from the units' own places.
-    whole = reply.Rectangle(0.0, 0.0, float(size[0]), float(size[1]))
-    pixels = reply.InputFrame(0, 0, whole, frame.network_width, frame.network_height, frame.preprocessing)
-    x, y = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
-    return _grid(pixels, found).values(found.map, x, y).astype(np.float32)
-
-
 def _drawn(kind: str, item: Item, found: Attribution, parts: Sequence[Located]) -> Image.Image:
     """One picture; that the method has such pictures was checked with the request."""
     if item.ground is not None and kind == "tiles":
@@ -258,17 +237,18 @@ def _drawn(kind: str, item: Item, found: Attribution, parts: Sequence[Located]) 
     if item.ground is not None and kind == "overlay":
         if found.parts is not None:
             return render_parts.overlay(parts, item.frame, item.ground)
-        return render.overlay(
-            found.map
-            if found.units is None
-            else _at_size(found, (item.frame.network_width, item.frame.network_height), item.frame),
-            item.frame,
-            item.ground,
-        )
+        return render.overlay(found.map, item.frame, item.ground)
     if kind == "color" and found.color is not None:
         return render.color(found.color())
-    size = (item.frame.network_width, item.frame.network_height)
-    return render.heat_map(_at_size(found, size, item.frame), item.frame)
+    network = (item.frame.network_width, item.frame.network_height)
+    return render.heat_map(at_size(found.map, found.units, network, network), item.frame)
+
+
+def _raw_map(found: Attribution, item: Item) -> NDArray[np.float32]:
+    """At the size that was asked for, on its native grid otherwise."""
+    if item.job.map is None or item.job.map.size is None:
+        return found.map
+    return at_size(found.map, found.units, item.job.map.size, (item.frame.network_width, item.frame.network_height))
 
 
 def _predictions(model: Model, item: Item) -> list[reply.Prediction]:

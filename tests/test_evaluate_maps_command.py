@@ -1,4 +1,4 @@
-"""``showcause evaluate maps`` from its flags to its files, on photos whose objects a hand-made network finds exactly."""
+"""``showcause evaluate maps`` from flags to files, on photos whose objects a hand-made network finds exactly."""
 
 import json
 

@@ -27,7 +27,7 @@ from showcause.evaluation.localization import (
     overlaps,
 )
 from showcause.evaluation.map_pictures import Column, row, sheet, whole_frame
-from showcause.evaluation.maps import MEAN_ACTIVATION, grid_of, maps_of, probabilities, settled
+from showcause.evaluation.maps import MEAN_ACTIVATION, maps_of, probabilities, settled
 from showcause.evaluation.refusal import EvaluationRefused
 from showcause.evaluation.report import versions, without_nan
 from showcause.image import frame_of, to_input
@@ -35,9 +35,8 @@ from showcause.manifest import sha256_of
 from showcause.map_scores import MapScores, write_map_scores
 from showcause.methods import Attribution
 from showcause.model import Model, load
-from showcause.outline import Grid
+from showcause.placing import at_size, grid_of
 from showcause.progress import told
-from showcause.render import resized
 from showcause.reply import InputFrame, Rectangle, TestScore
 from showcause.train.animals import category_names, read_crops, squash
 from showcause.train.scenes import Scene, scenes
@@ -103,7 +102,7 @@ def _localized(model: Model, data: Path, methods: Methods, out: Path, say: Say) 
     for number, (scene, frame, logits, found) in enumerate(_over(model, some, methods, "test photos", say)):
         recognized.append(int(logits.argmax()) == scene.label)
         for name, attribution in found.items():
-            grid = grid_of(frame, attribution)
+            grid = grid_of(frame, attribution.map, attribution.units)
             boxes[name].append(box_of(attribution.map, grid, chosen[name].value))
             places[name].append(pointing.hits(pointing.strongest_place(attribution.map, grid), scene.objects))
         whole = Rectangle(0.0, 0.0, *map(float, scene.size))
@@ -144,7 +143,7 @@ def _chosen(model: Model, some: list[Scene], methods: Methods, say: Say) -> dict
     at: dict[str, dict[float, list[Rectangle | None]]] = defaultdict(lambda: defaultdict(list))
     for _, frame, _, found in _over(model, some, methods, "val photos", say):
         for name, attribution in found.items():
-            grid = grid_of(frame, attribution)
+            grid = grid_of(frame, attribution.map, attribution.units)
             for threshold in THRESHOLDS:
                 at[name][threshold].append(box_of(attribution.map, grid, threshold))
     objects = [scene.objects for scene in some]
@@ -190,7 +189,8 @@ def _grid_pointing(model: Model, data: Path, methods: Methods, n: int, out: Path
         _, found = maps_of(model, _rgb(picture[None]), [labels[list(indices)].tolist()], methods)
         for cell, one in enumerate(found):
             for name, attribution in one.items():
-                shares = pointing.cell_shares(_over_input(model, attribution, n * height, n * width), n)
+                size = (n * width, n * height)
+                shares = pointing.cell_shares(at_size(attribution.map, attribution.units, size, size), n)
                 scores[name].append(float(shares[divmod(cell, n)]))
         if len(tiles) < SHOWN // 2:
             whole, frame = Image.fromarray(picture.transpose(1, 2, 0)), whole_frame(n * width, n * height)
@@ -207,15 +207,6 @@ def _grid_pointing(model: Model, data: Path, methods: Methods, n: int, out: Path
 
 def _rgb(images: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).to(memory_format=torch.channels_last).float() / 255
-
-
-def _over_input(model: Model, attribution: Attribution, height: int, width: int) -> NDArray[np.floating]:
-    """A map at the size of the input, in pixels."""
-    if attribution.units is None:
-        return resized(attribution.map, (width, height))
-    at = attribution.units[0] + attribution.units[1] * np.arange(len(attribution.map))
-    grid = Grid(at, at, Rectangle(0.0, 0.0, float(width), float(height)))
-    return grid.values(attribution.map, np.arange(width) + 0.5, np.arange(height) + 0.5)
 
 
 def _save(model: Model, found: dict[str, Any]) -> None:

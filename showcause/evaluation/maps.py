@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from showcause.box import stretched
 from showcause.methods import METHODS, Ask, Attribution
 from showcause.model import Model
 from showcause.nets.base import Tape, merged
-from showcause.outline import Grid, grid_over
-from showcause.reply import ClassTarget, InputFrame
+from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
 
 Floats = NDArray[np.floating]
@@ -49,12 +47,6 @@ def maps_of(
     for one, (row, _) in zip(found, places, strict=True):
         one[MEAN_ACTIVATION] = Attribution(control[row])
     return passes[False].logits.float().cpu().numpy(), found
-
-
-def grid_of(frame: InputFrame, found: Attribution) -> Grid:
-    """Where in the photo a map's units lie."""
-    height, width = found.map.shape
-    return stretched(frame, height, width) if found.units is None else grid_over(frame, *found.units, width)
 
 
 def probabilities(logits: Floats, kind: str) -> Floats:

@@ -94,7 +94,7 @@ def test_what_was_distilled_is_told_by_every_way(running, asking, cnn):
     zebra = found.classes[0]
     assert [one.channel for one in zebra.channels] == np.argsort(-weights, kind="stable")[:5].tolist()
     assert [one.weight for one in zebra.channels] == pytest.approx(sorted(weights, reverse=True)[:5])
-    assert list(found.overlap)[0] == 1
+    assert found.overlap[0] == 1
     url = f"{running.rest}/v1/models/animals-cnn/channels?label=zebra&label=tiger&channel_count=5"
     body = httpx.get(url).json()
     assert [one["channel"] for one in body["classes"][0]["channels"]] == [one.channel for one in zebra.channels]
