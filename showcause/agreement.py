@@ -1,5 +1,9 @@
 """How well two maps of the same photo agree. numpy only, no torch."""
 
+from collections.abc import Sequence
+from functools import cache
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,13 +18,26 @@ def rank_correlation(one: Floats, other: Floats) -> float:
     their mean rank. 0.0 where one of the maps is the same everywhere (by then): it agrees with nothing. ValueError for
     what is not a map of finite numbers.
     """
-    for name, values in (("one", one), ("other", other)):
+    return rank_correlations([one, other])[0, 1]
+
+
+def rank_correlations(maps: Sequence[Floats]) -> dict[tuple[int, int], float]:
+    """``rank_correlation`` of every two maps, by their positions; what is ranked at one size is ranked once."""
+    for position, values in enumerate(maps):
         if values.ndim != 2 or not values.size or not np.isfinite(values).all():
-            raise ValueError(f"{name} has shape {values.shape}; allowed: (h, w), not empty, of finite numbers")
-    shape = min(one.shape[0], other.shape[0]), min(one.shape[1], other.shape[1])
-    a, b = (_ranks(averaged(values, *shape)) for values in (one, other))
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(np.clip(a @ b / scale, -1.0, 1.0)) if scale > 0 else 0.0
+            raise ValueError(f"map {position} has shape {values.shape}; allowed: (h, w), not empty, of finite numbers")
+
+    @cache
+    def ranks(position: int, height: int, width: int) -> Floats:
+        return _ranks(averaged(maps[position], height, width))
+
+    found = {}
+    for one, other in combinations(range(len(maps)), 2):
+        height, width = (min(sizes) for sizes in zip(maps[one].shape, maps[other].shape, strict=True))
+        a, b = ranks(one, height, width), ranks(other, height, width)
+        scale = np.sqrt((a @ a) * (b @ b))
+        found[one, other] = float(np.clip(a @ b / scale, -1.0, 1.0)) if scale > 0 else 0.0
+    return found
 
 
 def averaged(values: Floats, height: int, width: int) -> Floats:

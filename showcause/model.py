@@ -13,8 +13,9 @@ from showcause.layers.interpretable import NO_CATEGORY
 from showcause.manifest import Manifest, ManifestError, read_manifest
 from showcause.map_scores import MapScores, read_map_scores
 from showcause.methods import METHODS
+from showcause.methods.gradients import has_relu
 from showcause.nets import blank, build, outline
-from showcause.nets.base import Net, layer_shapes
+from showcause.nets.base import Net, Tape, layer_shapes
 from showcause.nets.interpretable import PARTS, InterpretableCnn
 from showcause.nets.pooled import PooledHead, last_grid, pooled_head
 from showcause.part_names import PartName, read_part_names
@@ -28,8 +29,8 @@ class Model:
 
     layers: (channels, height, width) of each layer whose output is a grid, by name, in the order in which they run.
     last_grid: the one that maps are made of unless another is named. pooled: the head above it, if that is pooling and
-    a linear layer. part_names: of an interpretable network's filters, by their numbers. map_scores: of the methods
-    whose maps were measured. chip: the weights that CHIP distilled, by layer.
+    a linear layer. rectified: whether it has a ReLU. part_names: of an interpretable network's filters, by their
+    numbers. map_scores: of the methods whose maps were measured. chip: the weights that CHIP distilled, by layer.
     """
 
     manifest: Manifest
@@ -38,6 +39,7 @@ class Model:
     layers: Mapping[str, tuple[int, int, int]]
     last_grid: str
     pooled: PooledHead | None
+    rectified: bool
     part_names: Mapping[int, PartName]
     chip: Distilled
     map_scores: Mapping[str, MapScores]
@@ -60,9 +62,11 @@ def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
         layers = layer_shapes(net, empty)
         last = last_grid(net, layers)
         pooled = pooled_head(net, last, empty) if last else None
-    except (RuntimeError, ValueError) as error:
+        rectified = has_relu(net.run(empty, Tape(start="input")))
+    except Exception as error:  # whatever an operator's own network raises
+        reason = f"{type(error).__name__}: {error}"
         raise ManifestError(
-            f"{folder}: network {manifest.network} cannot run on an input of {size}: {error}"
+            f"{folder}: network {manifest.network} cannot run on an input of {size}: {reason}"
         ) from error
     chip = read_distilled(manifest) if with_chip else {}
     check_layers(manifest, chip, layers)
@@ -73,6 +77,7 @@ def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
         layers=layers,
         last_grid=last,
         pooled=pooled,
+        rectified=rectified,
         part_names=part_names_of(manifest, net),
         chip=chip,
         map_scores=read_map_scores(manifest.maps_path, manifest.methods),
@@ -154,5 +159,5 @@ def layers_of(manifest: Manifest) -> Mapping[str, tuple[int, int, int]]:
     try:
         net = outline(manifest.network, len(manifest.labels), manifest.network_options)
         return layer_shapes(net, blank(net, manifest.input.height, manifest.input.width))
-    except (ValueError, RuntimeError) as error:
-        raise ManifestError(f"{manifest.folder}/model.toml: {error}") from error
+    except Exception as error:  # whatever an operator's own network raises
+        raise ManifestError(f"{manifest.folder}/model.toml: {type(error).__name__}: {error}") from error

@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from PIL import Image
 
 import showcause
 from showcause import render, render_parts, reply
-from showcause.agreement import rank_correlation
+from showcause.agreement import rank_correlations
 from showcause.box import box_of
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
 from showcause.image import Limits, decode, frame_of, to_input
@@ -221,12 +220,11 @@ def _explanation(model: Model, item: Item, target: reply.Target, method: str) ->
 
 def _agreements(item: Item) -> list[reply.Agreement]:
     """Of every two methods, for each target."""
+    names = list(item.methods)
     return [
-        reply.Agreement(
-            target, one, other, rank_correlation(item.found[target, one].map, item.found[target, other].map)
-        )
+        reply.Agreement(target, names[one], names[other], value)
         for target in item.targets
-        for one, other in combinations(item.methods, 2)
+        for (one, other), value in rank_correlations([item.found[target, name].map for name in names]).items()
     ]
 
 

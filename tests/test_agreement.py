@@ -73,5 +73,5 @@ def test_a_map_that_is_the_same_everywhere_agrees_with_nothing():
 
 @pytest.mark.parametrize("bad", [np.ones(4), np.ones((0, 3)), np.array([[1.0, np.nan]])])
 def test_what_is_no_map_is_refused(bad):
-    with pytest.raises(ValueError, match=r"other has shape .*; allowed: \(h, w\)"):
+    with pytest.raises(ValueError, match=r"map 1 has shape .*; allowed: \(h, w\)"):
         rank_correlation(np.eye(2), bad)

@@ -99,7 +99,7 @@ def test_maps_are_those_of_the_slow_reference(model, photo, target):
     as_target = (
         ClassTarget(target, "") if isinstance(target, int) else Difference(*(ClassTarget(i, "") for i in target))
     )
-    slopes = gradients(forward, [Ask(0, as_target, method_pb2.Method())], guided=True)[0].numpy()
+    slopes = gradients(forward, [Ask(0, as_target, method_pb2.Method())], forward.x, guided=True)[0].numpy()
     own = {
         name: slow.interpretation(signed(target, model.chip[name]), forward.activations[name][0].detach().numpy())
         for name in (FIRST, MIDDLE, LAST)

@@ -130,3 +130,13 @@ def test_labels_that_differ_in_punctuation_have_files_of_their_own(tmp_path):
     assert len(set(written)) == 1 + len(labels)
     assert all(path.exists() for path in written)
     assert json.loads(written[0].read_text())["explanations"][2]["target"]["label"] == "red/fox"
+
+
+def test_a_layer_without_a_method_that_reads_one_is_refused(tmp_path, photo, capsys):
+    (tmp_path / "cat.jpg").write_bytes(photo)
+    for methods in ([], ["--method", "gradient"]):
+        assert cli.main(["explain", str(tmp_path / "cat.jpg"), "--layer", "features.4", *methods]) == 2
+        said = capsys.readouterr().err
+        assert (
+            "--layer features.4 is for none of the methods; allowed: with --method chip, guided_chip, grad_cam" in said
+        )

@@ -11,7 +11,7 @@ from torch import nn
 
 from showcause.methods import METHODS, Ask
 from showcause.methods.grad_cam import enlarged, weighted_maps
-from showcause.methods.gradients import gradients
+from showcause.methods.gradients import gradients, has_relu
 from showcause.nets.base import Tape, layer_shapes, name_layers
 from showcause.nets.ordinary import OrdinaryNet
 from showcause.nets.pooled import last_grid, pooled_head
@@ -43,7 +43,9 @@ def as_model(net: OrdinaryNet, rgb: torch.Tensor) -> SimpleNamespace:
     """What the methods ask of a model."""
     layers = layer_shapes(net, rgb[:1])
     last = last_grid(net, layers)
-    return SimpleNamespace(net=net, layers=layers, last_grid=last, pooled=pooled_head(net, last, rgb[:1]))
+    rectified = has_relu(net.run(rgb[:1], Tape(start="input")))
+    pooled = pooled_head(net, last, rgb[:1])
+    return SimpleNamespace(net=net, layers=layers, last_grid=last, pooled=pooled, rectified=rectified)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,8 @@ def test_every_method_is_the_golden_one(golden, column):
     forward = model.net.run(golden.rgb, Tape(start="input"))
     np.testing.assert_allclose(forward.logits, stored["logits"], atol=1e-9)
     asks = [Ask(row, target, method_pb2.Method()) for row, target in enumerate(targets)]
-    assert_close(torch.stack(gradients(forward, asks)), stored["saliency_signed"][:, column])
-    guided = torch.stack(gradients(forward, asks, guided=True))
+    assert_close(torch.stack(gradients(forward, asks, forward.x)), stored["saliency_signed"][:, column])
+    guided = torch.stack(gradients(forward, asks, forward.x, guided=True))
     assert_close(guided, stored["guided_backprop"][:, column])
     for layer in ("relu3", "relu2"):
         for keep, kind in ((True, "_signed"), (False, "")):
@@ -105,7 +107,7 @@ def test_every_method_is_the_golden_one(golden, column):
     cams = weighted_maps(both, asks, ["relu3", "relu3"])
     products = [
         enlarged(cam.clamp_min(0), slope) * slope
-        for cam, slope in zip(cams, gradients(both, asks, guided=True), strict=True)
+        for cam, slope in zip(cams, gradients(both, asks, both.x, guided=True), strict=True)
     ]
     wanted = stored["guided_gradcam_bilinear"][:, column]
     assert_close(torch.stack(products), wanted)
@@ -142,6 +144,8 @@ def test_a_head_that_is_not_linear_is_no_pooled_head():
     heads = {
         "hidden layer": [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)],
         "a weight a place": [nn.Flatten(), nn.Linear(8 * 14 * 14, 4)],
+        "a sigmoid": [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), nn.Sigmoid()],
+        "a clamp": [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ReLU6(), nn.Linear(8, 4)],
         "largest place": [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8, 4)],
     }
     for name, head in heads.items():
@@ -271,7 +275,7 @@ def test_a_unit_inside_can_be_explained_by_gradients_of_the_input():
     rgb = torch.rand(1, 3, 24, 24)
     forward = net.run(rgb, Tape(frozenset(["conv2"]), "input"))
     ask = Ask(0, Neuron("conv2", 3, (4, 5)), method_pb2.Method())
-    (found,) = gradients(forward, [ask])
+    (found,) = gradients(forward, [ask], forward.x)
     x = ((rgb - net.mean) / net.std).requires_grad_()
     value = module.conv2(torch.relu(module.conv1(torch.relu(module.stem(x)))))[0, 3, 4, 5]
     torch.testing.assert_close(found, torch.autograd.grad(value, x)[0][0])
@@ -285,3 +289,38 @@ def test_the_graph_begins_no_lower_than_it_must():
     assert not forward.x.requires_grad
     assert forward.evidence.requires_grad
     assert not torch.is_grad_enabled() or net.run(torch.rand(1, 3, 24, 24)).evidence.requires_grad is False
+
+
+def test_a_layer_that_the_score_does_not_depend_on_has_an_empty_map_and_harms_nobody():
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.aside, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            self.aside(x)
+            return self.fc(torch.relu(self.conv(x)).mean((2, 3)))
+
+    torch.manual_seed(0)
+    net = OrdinaryNet(Aside().eval().requires_grad_(False), 3)
+    name_layers(net)
+    rgb = torch.rand(2, 3, 8, 8)
+    model = as_model(net, rgb)
+    methods = [settled(model, "grad_cam", layer=layer, keep_negative=True) for layer in ("aside", "conv")]
+    forward = net.run(rgb, METHODS["grad_cam"].needs(methods[0], model) | METHODS["grad_cam"].needs(methods[1], model))
+    asks = [Ask(row, ClassTarget(row, ""), method) for row, method in enumerate(methods)]
+    beside, good = METHODS["grad_cam"].explain(forward, asks, model)
+    assert not beside.map.any()
+    assert_close(
+        good.map, explained(model, rgb[1:], "grad_cam", [ClassTarget(1, "")], layer="conv", keep_negative=True)[0]
+    )
+
+
+def test_guided_methods_are_not_offered_where_there_is_no_relu():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+    net = OrdinaryNet(nn.Sequential(*layers).eval().requires_grad_(False), 3)
+    name_layers(net)
+    model = as_model(net, torch.rand(1, 3, 8, 8))
+    suiting = {name for name, row in METHODS.items() if name != "filter_parts" and row.suits(model)}
+    assert suiting == {"cam", "chip", "refined_chip", "grad_cam", "gradient", "input_x_gradient"}

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from showcause.client import Client
 from showcause.client.calls import method_message
@@ -39,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "of the strongest activation",
     )  # fmt: skip
     parser.add_argument("--method", action="append", choices=METHOD_KINDS, help="may be repeated (the model's first)")
-    parser.add_argument("--layer", default="", metavar="NAME", help="for the methods that read a layer (their default)")
+    parser.add_argument("--layer", default="", metavar="NAME", help="for --method that reads a layer (its default)")
     parser.add_argument(
         "--box", nargs="?", type=float, const=True, default=False, metavar="THRESHOLD",
         help="the box around what is above this fraction of the map's maximum (what was best on val)",
@@ -61,14 +62,15 @@ def run(options: argparse.Namespace) -> int:
     if not photos:
         return _refused(f"no photos in {', '.join(map(str, options.photos))}; read are {', '.join(SUFFIXES)}")
     try:
+        methods = _methods(options)
         pictures = options.picture or _usual_pictures(options)
-    except ShowcauseError as error:
+    except (ShowcauseError, ValueError) as error:
         return _refused(str(error))
     wishes = {
         "model": options.model,
         "target": _targets(options),
         "top_k": options.top_k,
-        "methods": _methods(options),
+        "methods": methods,
         "box": options.box,
         "pictures": pictures,
         "region": options.region,
@@ -153,13 +155,23 @@ def _usual_pictures(options: argparse.Namespace) -> list[str]:
 
 
 def _methods(options: argparse.Namespace) -> list[method_pb2.Method] | None:
-    """The methods asked for, those that read a layer with the layer asked for."""
+    """The methods asked for, those that read a layer with the layer asked for. Raises ValueError if none does."""
     methods = [method_message(name) for name in options.method or ()]
-    for method in methods:
-        parameters = getattr(method, method.WhichOneof("method") or "")
-        if options.layer and "layer" in parameters.DESCRIPTOR.fields_by_name:
-            parameters.layer = options.layer
+    parameters = [_parameters(method) for method in methods]
+    readers = [one for one in parameters if "layer" in one.DESCRIPTOR.fields_by_name]
+    if options.layer and not readers:
+        able = [name for name in METHOD_KINDS if "layer" in _parameters(method_message(name)).DESCRIPTOR.fields_by_name]
+        raise ValueError(
+            f"--layer {options.layer} is for none of the methods; allowed: with --method {', '.join(able)}"
+        )
+    for one in readers:
+        one.layer = options.layer
     return methods or None
+
+
+def _parameters(method: method_pb2.Method) -> Any:
+    """The message of the one method that is in it."""
+    return getattr(method, method.WhichOneof("method") or "")
 
 
 def _neuron(text: str) -> Neuron:

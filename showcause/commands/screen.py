@@ -60,10 +60,8 @@ class Screen:
                 if explanation.parts:
                     self.console.print(_parts(explanation))
             for one in done.reply.agreements:
-                self.console.print(
-                    f"  {one.target}: {one.method} and {one.other_method} agree, rank correlation "
-                    f"{one.rank_correlation:+.2f}"
-                )
+                pair = f"{one.method} and {one.other_method}"
+                self.console.print(f"  {one.target}: rank correlation of {pair} {one.rank_correlation:+.2f}")
             for path in line["files"]:  # type: ignore[attr-defined]
                 self.console.print(f"  {_printable(path)}")
         now = time.monotonic()

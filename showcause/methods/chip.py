@@ -14,7 +14,7 @@ from showcause.channels import LayerWeights, check_class, command, distilled_lay
 from showcause.errors import FailedPrecondition, out_of_range
 from showcause.methods.base import Ask, Attribution, Model
 from showcause.methods.grad_cam import enlarged
-from showcause.methods.gradients import gradients, pooled_over_channels, refuse_neurons
+from showcause.methods.gradients import input_gradients, pooled_over_channels, refuse_neurons
 from showcause.methods.targets import class_signs
 from showcause.nets.base import Forward, Tape
 from showcause.reply import Target
@@ -25,6 +25,10 @@ from showcause.wishes import TopK, Versus, Wish, listed, near
 def suits(model: Model) -> bool:
     """Any network with a grid can be distilled; what was not is told to who asks for it."""
     return bool(model.last_grid)
+
+
+def suits_guided(model: Model) -> bool:
+    return suits(model) and model.rectified
 
 
 def settle(method: method_pb2.Method, field: str, wishes: Sequence[Wish], model: Model) -> method_pb2.Method:
@@ -88,7 +92,7 @@ def needs_guided(method: method_pb2.Method, _: Model) -> Tape:
 
 def explain_guided(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribution]:
     """The map without its negative values, at the size of the input, times guided backpropagation."""
-    slopes = gradients(forward, asks, guided=True)
+    slopes = input_gradients(forward, asks, guided=True)
     found = []
     for ask, slope in zip(asks, slopes, strict=True):
         own = _map_of(forward, ask, model.chip[ask.parameters.guided_chip.layer]).clamp_min(0)

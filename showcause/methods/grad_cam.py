@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from showcause.methods.base import Ask, Attribution, Model
-from showcause.methods.gradients import gradients, pooled_over_channels, refuse_neurons, settled_layer
+from showcause.methods.gradients import gradients, input_gradients, pooled_over_channels, refuse_neurons, settled_layer
 from showcause.nets.base import Forward, Tape
 from showcause.v1 import method_pb2
 from showcause.wishes import Wish
@@ -46,10 +46,14 @@ def weighted_maps(forward: Forward, asks: Sequence[Ask], layers: Sequence[str]) 
     for layer in dict.fromkeys(layers):
         mine = [index for index, its in enumerate(layers) if its == layer]
         activation = forward.activations[layer]
-        for index, slope in zip(mine, gradients(forward, [asks[i] for i in mine], layer), strict=True):
-            channel_weights = slope.mean((1, 2))  # Eq. 1
+        weights = gradients(forward, [asks[i] for i in mine], activation, reduced=lambda slope: slope.mean((1, 2)))
+        for index, channel_weights in zip(mine, weights, strict=True):  # Eq. 1
             found[index] = torch.einsum("k,khw->hw", channel_weights, activation[asks[index].row].detach())
     return [found[index] for index in range(len(asks))]
+
+
+def suits_guided(model: Model) -> bool:
+    return suits(model) and model.rectified
 
 
 def settle_guided(method: method_pb2.Method, field: str, wishes: Sequence[Wish], model: Model) -> method_pb2.Method:
@@ -66,7 +70,7 @@ def needs_guided(method: method_pb2.Method, _: Model) -> Tape:
 def explain_guided(forward: Forward, asks: Sequence[Ask], _: Model) -> list[Attribution]:
     """Grad-CAM at the size of the input, times guided backpropagation (section 3.2)."""
     maps = weighted_maps(forward, asks, [ask.parameters.guided_grad_cam.layer for ask in asks])
-    slopes = gradients(forward, asks, guided=True)
+    slopes = input_gradients(forward, asks, guided=True)
     return [
         Attribution(pooled_over_channels(enlarged(found.clamp_min(0), slope) * slope))
         for found, slope in zip(maps, slopes, strict=True)

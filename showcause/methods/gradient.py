@@ -8,13 +8,17 @@ network's six channels. The factors of B-cos networks are not held: their linear
 from collections.abc import Sequence
 
 from showcause.methods.base import Ask, Attribution, Model
-from showcause.methods.gradients import gradients, pooled_over_channels
+from showcause.methods.gradients import input_gradients, pooled_over_channels
 from showcause.nets.base import Forward, Tape
 from showcause.v1 import method_pb2
 
 
 def suits(_: Model) -> bool:
     return True
+
+
+def suits_guided(model: Model) -> bool:
+    return model.rectified
 
 
 def settle(method: method_pb2.Method, *_: object) -> method_pb2.Method:
@@ -28,16 +32,16 @@ def needs(*_: object) -> Tape:
 
 def gradient(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attribution]:
     """The largest |d score / d input| over the channels, at each input pixel."""
-    return [Attribution(pooled_over_channels(slope)) for slope in gradients(forward, asks)]
+    return [Attribution(pooled_over_channels(slope)) for slope in input_gradients(forward, asks)]
 
 
 def input_x_gradient(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attribution]:
     """The sum over the channels of input times d score / d input, at each input pixel; signed."""
-    slopes = gradients(forward, asks)
+    slopes = input_gradients(forward, asks)
     products = [(slope * forward.x[ask.row].detach()).sum(0) for ask, slope in zip(asks, slopes, strict=True)]
     return [Attribution(product.float().cpu().numpy()) for product in products]
 
 
 def guided_backprop(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attribution]:
     """As the gradient, with negative values dropped at each ReLU on the way back."""
-    return [Attribution(pooled_over_channels(slope)) for slope in gradients(forward, asks, guided=True)]
+    return [Attribution(pooled_over_channels(slope)) for slope in input_gradients(forward, asks, guided=True)]

@@ -4,7 +4,7 @@ Guided backpropagation changes the way back and nothing else, so it changes the 
 on each ReLU's node drops what is negative. Modules are shared between threads and stay as they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -22,29 +22,43 @@ from showcause.wishes import Wish, near
 RELU_NODES = ("ReluBackward0", "HardtanhBackward0", "ThresholdBackward0", "ClampMinBackward0")
 
 
-INPUT = ""  # stands for the encoded input, where a layer is meant otherwise
+def input_gradients(forward: Forward, asks: Sequence[Ask], guided: bool = False) -> list[Tensor]:
+    """d score / d input for each ask: (C, H, W), of the ask's own row; none is taken twice in a pass.
 
-
-def gradients(forward: Forward, asks: Sequence[Ask], of: str = INPUT, guided: bool = False) -> list[Tensor]:
-    """d score / d activation of layer ``of`` for each ask: (c, h, w), of the ask's own row.
-
-    One backward pass for the first target of every row, one for every second target, and so on; none for what another
-    method has asked for already. guided: negative values are dropped at each ReLU on the way (Springenberg et al.: ICLR
-    workshop 2015).
+    guided: negative values are dropped at each ReLU on the way (Springenberg et al.: ICLR workshop 2015).
     """
     known = forward.slopes
-    activation = forward.activations[of] if of else forward.x
-    missing = [ask for ask in asks if (of, guided, ask.row, ask.target) not in known]
-    for indices in rounds(missing):
+    missing = [ask for ask in asks if (guided, ask.row, ask.target) not in known]
+    for ask, slope in zip(missing, gradients(forward, missing, forward.x, guided), strict=True):
+        known[guided, ask.row, ask.target] = slope
+    return [known[guided, ask.row, ask.target] for ask in asks]
+
+
+def gradients(
+    forward: Forward,
+    asks: Sequence[Ask],
+    of: Tensor,
+    guided: bool = False,
+    reduced: Callable[[Tensor], Tensor] = lambda slope: slope,
+) -> list[Tensor]:
+    """d score / d ``of`` for each ask: (c, h, w), of the ask's own row; 0 where the score does not depend on it.
+
+    One backward pass for the first target of every row, one for every second target, and so on. of: (N, c, h, w).
+    reduced: what is kept of each; a whole one of an early layer is megabytes.
+    """
+    found: dict[int, Tensor] = {}
+    for indices in rounds(asks):
         # Rows do not depend on each other: the gradient of the sum parts into them again.
-        total = torch.stack([score(forward, missing[index].row, missing[index].target) for index in indices]).sum()
-        with _without_negatives(total) if guided else nullcontext():
-            # Other methods may need the same graph.
-            (slopes,) = torch.autograd.grad(total, activation, retain_graph=True)
+        total = torch.stack([score(forward, asks[index].row, asks[index].target) for index in indices]).sum()
+        slopes = None
+        if total.requires_grad:
+            with _without_negatives(total) if guided else nullcontext():
+                # Other methods may need the same graph.
+                (slopes,) = torch.autograd.grad(total, of, retain_graph=True, allow_unused=True)
         for index in indices:
-            ask = missing[index]
-            known[of, guided, ask.row, ask.target] = slopes[ask.row]
-    return [known[of, guided, ask.row, ask.target] for ask in asks]
+            row = asks[index].row
+            found[index] = reduced(torch.zeros_like(of[row]) if slopes is None else slopes[row])
+    return [found[index] for index in range(len(asks))]
 
 
 @contextmanager
@@ -56,6 +70,11 @@ def _without_negatives(total: Tensor) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def has_relu(forward: Forward) -> bool:
+    """Whether there is a ReLU on the way back from the logits; without, guided backpropagation is the gradient."""
+    return any(node.name() in RELU_NODES for node in _nodes(forward.evidence))
 
 
 def _keep_positive(inwards: tuple[Tensor | None, ...], _: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:

@@ -52,7 +52,7 @@ class Forward:
     x: the encoded input (N, C, H, W). evidence: (N, classes), the logits without their bias, with the autograd graph if
     the tape asked for one. logits: (N, classes), detached. bias: (classes,), detached, what is in each logit besides.
     activations: (N, c, h, w) of the layers that were asked for, in the order in which they ran, with the graph too.
-    slopes: gradients that methods have taken from the graph, for those that need the same ones.
+    slopes: gradients by the input that methods have taken, for those that need the same ones.
     """
 
     x: Tensor

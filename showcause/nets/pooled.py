@@ -52,7 +52,8 @@ def pooled_head(net: Net, layer: str, rgb: Tensor) -> PooledHead | None:
     """The head above ``layer``, if it is global average pooling and a linear layer; None if it is anything else.
 
     It is found by looking: whatever the layer's activations are, the gradient of each logit by them must be the same at
-    every place. rgb: (1, 3, H, W), any photo; the activations that are tried are made up.
+    every place, and what it does not account for the same for all. rgb: (1, 3, H, W), any photo; the activations that
+    are tried are made up.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -63,15 +64,26 @@ def pooled_head(net: Net, layer: str, rgb: Tensor) -> PooledHead | None:
 
     forward = net.run(rgb.expand(PROBES, -1, -1, -1), Tape(frozenset([layer]), "layers", edits={layer: made_up}))
     maps = forward.activations[layer]
-    rows = []
-    for index in range(net.classes):
-        (slopes,) = torch.autograd.grad(forward.evidence[:, index].sum(), maps, retain_graph=True, allow_unused=True)
-        if slopes is None:
-            return None
-        row = slopes[0, :, :1, :1]
-        if bool((slopes - row).abs().max() > SAME * slopes.abs().max()):
-            return None
-        rows.append(row.flatten())
-    weights = torch.stack(rows)
+    # A mixture of all classes tells at once about most heads that are none: it costs one pass and not one a class.
+    mixture = torch.randn(net.classes, generator=generator).to(forward.logits)
+    if _pooled_weights(forward.evidence @ mixture, maps) is None:
+        return None
+    rows = [_pooled_weights(forward.evidence[:, index], maps) for index in range(net.classes)]
+    weights = torch.stack([row for row in rows if row is not None])
+    if len(weights) < net.classes:
+        return None
     constant = forward.logits - maps.detach().sum((2, 3)) @ weights.T
+    # Slopes alone would take a head that is flat, such as a sigmoid far from 0, for a linear one.
+    if not bool((constant - constant[:1]).abs().max() <= SAME * forward.logits.abs().max()):
+        return None
     return PooledHead(layer, weights, constant.mean(0))
+
+
+def _pooled_weights(scores: Tensor, maps: Tensor) -> Tensor | None:
+    """(K,) the gradient of scores (N,) by maps (N, K, h, w), if it is the same at every place of every map."""
+    (slopes,) = torch.autograd.grad(scores.sum(), maps, retain_graph=True, allow_unused=True)
+    if slopes is None:
+        return None
+    first = slopes[:1, :, :1, :1]
+    # Not `>`: every comparison with NaN is false, and NaN must be refused too.
+    return first.flatten() if bool((slopes - first).abs().max() <= SAME * slopes.abs().max()) else None
