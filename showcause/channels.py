@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from showcause.v1 import explanation_pb2, service_pb2
 from showcause.wishes import class_index, listed
 
 DEFAULT_COUNT, MOST_COUNT = 10, 4096
+MOST_WEIGHT = 1e6  # probability per unit of activation: sums over channels and places stay finite in float32
 Weights = NDArray[np.float32]
 
 
@@ -61,7 +63,7 @@ def read_distilled(manifest: Manifest) -> Distilled:
             )
             for row in rows
         }
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ManifestError(f"{path}: {type(error).__name__}: {error}; see showcause/channels.py") from error
     if sha256 != manifest.weights_sha256:
         raise ManifestError(
@@ -70,13 +72,19 @@ def read_distilled(manifest: Manifest) -> Distilled:
         )
     if extra := sorted(set(tensors) - set(found)):
         raise ManifestError(f"{path}: its metadata does not say what tensor {extra[0]!r} is")
-    for name, one in found.items():
-        shape, wanted = one.weights.shape, len(one.classes)
-        if one.weights.ndim != 2 or shape[0] != wanted or not shape[1] or one.weights.dtype.kind != "f":
-            raise ManifestError(f"{path}: {name} is {one.weights.dtype} {shape}; allowed: floats ({wanted}, channels)")
-        if not wanted or not np.isfinite(one.weights).all():
-            raise ManifestError(f"{path}: {name} has no classes, or weights that are not finite")
+    for one in found.values():
+        _check(path, one)
     return found
+
+
+def _check(path: Path, one: LayerWeights) -> None:
+    shape, wanted = one.weights.shape, len(one.classes)
+    if one.weights.ndim != 2 or shape[0] != wanted or not shape[1] or one.weights.dtype.kind != "f":
+        raise ManifestError(f"{path}: {one.layer} is {one.weights.dtype} {shape}; allowed: floats ({wanted}, channels)")
+    if not wanted:
+        raise ManifestError(f"{path}: {one.layer} has no classes")
+    if not (np.abs(one.weights) <= MOST_WEIGHT).all():  # NaN is not
+        raise ManifestError(f"{path}: {one.layer} has weights that are not finite, or above {MOST_WEIGHT:g} in size")
 
 
 def _indices(labels: Sequence[str], manifest: Manifest) -> tuple[int, ...]:
@@ -88,7 +96,10 @@ def _indices(labels: Sequence[str], manifest: Manifest) -> tuple[int, ...]:
 
 
 def check_layers(manifest: Manifest, distilled: Distilled, layers: Mapping[str, tuple[int, int, int]]) -> None:
-    """Raises ManifestError where the network has no such layers. layers: (channels, height, width), by name."""
+    """Raises ManifestError where the network has no such layers, or runs them in another order.
+
+    layers: (channels, height, width), by name, in the order in which they run.
+    """
     for name, one in distilled.items():
         if name not in layers:
             raise ManifestError(f"{manifest.chip_path}: network {manifest.network} has no layer {name!r}")
@@ -96,10 +107,20 @@ def check_layers(manifest: Manifest, distilled: Distilled, layers: Mapping[str, 
             raise ManifestError(
                 f"{manifest.chip_path}: {name} has {one.weights.shape[1]} channels; allowed: {layers[name][0]}"
             )
+    # Refused, not sorted: the gateway reads the file too, and has no network to sort by.
+    if list(distilled) != (right := [name for name in layers if name in distilled]):
+        raise ManifestError(
+            f"{manifest.chip_path}: its layers are {', '.join(distilled)}; allowed: {', '.join(right)}, as they run"
+        )
 
 
 def write_distilled(manifest: Manifest, layers: Sequence[LayerWeights]) -> None:
-    """Replaces the file at once: whoever reads it finds the old one or the new one."""
+    """Replaces the file at once: whoever reads it finds the old one or the new one.
+
+    Raises ManifestError, and leaves the old one, for weights that could not be read again.
+    """
+    for one in layers:
+        _check(manifest.chip_path, one)
     rows = [
         {"layer": one.layer, "classes": [manifest.labels[index] for index in one.classes], "about": one.about}
         for one in layers

@@ -151,7 +151,10 @@ def sha256_of(path: Path) -> str:
 
 
 def _sha256_if_there(path: Path) -> str:
-    return sha256_of(path) if path.exists() else ""
+    try:
+        return sha256_of(path) if path.exists() else ""
+    except OSError as error:  # a folder of that name, say
+        raise ManifestError(f"{path} cannot be read: {error}") from error
 
 
 def model_folders(store: Path) -> list[Path]:

@@ -70,6 +70,7 @@ def metadata(manifest, **changes):
         ({}, {"conv1": np.ones((2, 4), np.int32)}, "conv1 is int32"),
         ({}, {"conv1": np.ones(4, np.float32)}, r"conv1 is float32 \(4,\)"),
         ({}, {"conv1": np.array([[1, np.nan], [0, 0]], np.float32)}, "not finite"),
+        ({}, {"conv1": np.array([[1, 0], [-3e38, 0]], np.float32)}, r"not finite, or above 1e\+06 in size"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_saying_what(manifest, change, tensors, said):
@@ -87,6 +88,26 @@ def test_what_is_no_safetensors_file_is_refused(manifest, content):
         read_distilled(manifest)
 
 
+def test_a_folder_of_that_name_is_refused(manifest):
+    manifest.chip_path.mkdir()
+    for read in (lambda: read_distilled(manifest), lambda: read_manifest(manifest.folder)):
+        with pytest.raises(ManifestError, match=r"chip\.safetensors"):
+            read()
+
+
+def test_metadata_nested_too_deep_is_refused(manifest):
+    save_file({"conv1": np.ones((2, 4), np.float32)}, manifest.chip_path, {"chip": "[" * 100_000 + "]" * 100_000})
+    with pytest.raises(ManifestError, match=r"chip\.safetensors: RecursionError"):
+        read_distilled(manifest)
+
+
+def test_weights_that_could_not_be_read_again_are_not_written(manifest, distilled):
+    before = manifest.chip_path.read_bytes()
+    with pytest.raises(ManifestError, match=r"conv1 has weights that are not finite, or above"):
+        write_distilled(manifest, [replace(FIRST, weights=FIRST.weights * 1e7)])
+    assert manifest.chip_path.read_bytes() == before
+
+
 def test_a_file_without_its_metadata_is_refused(manifest):
     save_file({"conv1": np.ones((2, 4), np.float32)}, manifest.chip_path)
     with pytest.raises(ManifestError, match="KeyError: 'chip'"):
@@ -100,6 +121,14 @@ def test_layers_that_do_not_fit_the_network_are_refused(manifest, distilled):
         check_layers(manifest, distilled, {"conv1": (4, 8, 8)})
     with pytest.raises(ManifestError, match="conv1 has 4 channels; allowed: 5"):
         check_layers(manifest, distilled, right | {"conv1": (5, 8, 8)})
+
+
+def test_layers_out_of_running_order_are_refused(manifest):
+    """The first and the last of them are refined_chip's, and the last is the default of the others."""
+    write_distilled(manifest, [LAST, FIRST])
+    said = r"its layers are layer4\.1\.conv2, conv1; allowed: conv1, layer4\.1\.conv2, as they run"
+    with pytest.raises(ManifestError, match=said):
+        check_layers(manifest, read_distilled(manifest), {"conv1": (4, 8, 8), "layer4.1.conv2": (2, 1, 1)})
 
 
 def test_important_channels_are_the_largest_positive_ones():

@@ -182,6 +182,7 @@ def test_what_is_refused(data, models, tmp_path, capsys, monkeypatch):
     assert "the same name: twin, twin" in refused(capsys, "--model", twin, "--model", twin, *rest)
     assert "no pictures of split train" in refused(capsys, "--model", finder, *rest, "--split", "train")
     assert "--device nowhere" in refused(capsys, "--model", finder, *rest, "--device", "nowhere")
+    assert "--device meta" in refused(capsys, "--model", finder, *rest, "--device", "meta")
     (finder / "weights.safetensors").write_bytes(b"")
     assert "SHA-256" in refused(capsys, "--model", finder, *rest)
     with pytest.raises(SystemExit) as stopped:

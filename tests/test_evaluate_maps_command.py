@@ -151,6 +151,7 @@ def test_what_cannot_be_measured_is_refused(data, model, tmp_path, capsys):
     assert "has no crops.csv" in refused(capsys, "--model", model, "--data", tmp_path, "--out", out)
     said = refused(capsys, "--model", model, "--data", data, "--out", out, "--method", "chip")
     assert "--method chip is none of colors's; allowed: cam, grad_cam, gradient" in said
+    assert "--device nix: " in refused(capsys, "--model", model, "--data", data, "--out", out, "--device", "nix")
     (model / "labels.txt").write_text("red\ngreen\nblue\nyellow")
     assert "its classes are not those of the data" in refused(capsys, "--model", model, "--data", data, "--out", out)
     assert not out.exists()

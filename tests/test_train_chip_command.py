@@ -128,7 +128,17 @@ def test_methods_that_the_model_does_not_name_are_told(run, folder):
         (LAST, ["--classes", "West"], "--classes 'West' is no class of the model; allowed: west"),
         (LAST, ["--classes", "south"], "--classes 'south' has no photos in --data; allowed: north, east, west"),
         (LAST, ["--model", "other"], "has no model 'other'; it has small"),
+        ("avgpool", [], "--layers: 'avgpool' has a grid of one place; allowed: "),
+        (
+            LAST,
+            ["--sigma2", "0.03"],
+            "--sigma2 0.03: proximity to 8 channels (features.11) vanishes; allowed: 0 for "
+            "the number of channels, or from 0.035",
+        ),
+        (f"{LAST},{FIRST}", ["--sigma2", "0.0087"], "--sigma2 0.0087: proximity to 8 channels"),
+        (LAST, ["--sigma2", "1e-320"], "or from 0.035"),
         (LAST, ["--device", "nix"], "--device nix: "),
+        (LAST, ["--device", "meta"], "--device meta: "),
         (LAST, ["--data", "/nowhere"], "--data /nowhere is no folder"),
     ],
 )
@@ -150,7 +160,8 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(run, folder, tmp_
         (["--lambda", "0.1", "--absolute-lambda", "1"], "not allowed with"),
         (["--sigma2", "inf"], "a number from 0"),
         (["--images", "0"], "'0' is not allowed; a whole number from 1"),
-        (["--gates", "1"], "a whole number from 2"),
+        (["--gates", "1"], "a whole number from 2 to 65536"),
+        (["--gates", "65537"], "'65537' is not allowed; a whole number from 2 to 65536"),
         (["--seed", "x"], "a whole number from 0"),
     ],
 )
@@ -158,6 +169,20 @@ def test_flags_out_of_range(run, arguments, said):
     code, _, error = run(*arguments)
     assert code == 2
     assert said in error
+
+
+def test_a_checkpoint_that_was_cut_off_is_refused(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint.npz").write_bytes(b"PK\x03\x04")
+    code, _, error = run()
+    assert code == 1
+    assert "checkpoint.npz is no checkpoint (BadZipFile: " in error
+    assert "remove it" in error
+
+
+def test_the_least_sigma2_that_is_allowed_distils(run, folder):
+    assert run("--sigma2", "0.035")[0] == 0
+    assert np.isfinite(read_distilled(read_manifest(folder))[LAST].weights).all()
 
 
 def test_a_layer_that_runs_twice_is_refused(run, folder, monkeypatch):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from showcause.box import box_of
+from showcause.commands.devices import check_device
 from showcause.evaluation import maps_report, pointing
 from showcause.evaluation.bootstrap import bootstrap
 from showcause.evaluation.localization import (
@@ -62,6 +63,7 @@ def evaluate(
         if not (data / name).is_file():
             raise EvaluationRefused(f"--data {data} has no {name}: it is no folder of Animal-Part pictures")
     categories = category_names(data)
+    check_device(device, EvaluationRefused)
     models = [load(folder, device) for folder in folders]
     for model in models:
         if list(model.manifest.labels) != categories:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from showcause.commands.devices import check_device
 from showcause.evaluation import receptive_pictures as drawn
 from showcause.evaluation import report
 from showcause.evaluation.accuracy import mean_logistic
@@ -65,6 +66,7 @@ def evaluate(
         raise EvaluationRefused(f"--data {data}: crops.csv has no column {error}") from error
     if unknown := [name for name in categories if name not in known]:
         raise EvaluationRefused(f"--category {unknown[0]} is not in the data; allowed: {', '.join(known)}")
+    check_device(device, EvaluationRefused)
     subjects = [_subject(folder, known, device) for folder in models]
     names = [subject.manifest.name for subject in subjects]
     if len(set(names)) < len(names):
@@ -100,10 +102,7 @@ def _subject(folder: Path, known: Sequence[str], device: str) -> Subject:
             f"--model {folder}: its labels are not the data's categories: {', '.join(differing[:5])} on one side only"
         )
     fill(net, manifest)
-    try:
-        net.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch's for a device that there is not
-        raise EvaluationRefused(f"--device {device}: {str(error).splitlines()[0]}") from error
+    net.to(device)
     named = part_names_of(manifest, net)
     return Subject(manifest, net, {k: part.name for k, part in named.items() if part.name})
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from showcause import render_channels, store
 from showcause.channels import LayerWeights, channel_importance, read_distilled, write_distilled
+from showcause.commands.devices import check_device
 from showcause.evaluation.report import versions, without_nan
 from showcause.manifest import Manifest, ManifestError, read_manifest, sha256_of
 from showcause.model import Model, load
 from showcause.store import StoreError
+from showcause.train.chip import least_sigma2
 from showcause.train.chip_report import table
-from showcause.train.distill import DistilledLayer, OtherSettings, Settings, distill
+from showcause.train.distill import CheckpointRefused, DistilledLayer, Settings, distill
 from showcause.train.gated import NotGated
 from showcause.train.labelled_photos import DataRefused, choose_classes, choose_photos, find_photos
 from showcause.v1 import service_pb2
@@ -24,6 +26,7 @@ from showcause.wishes import near
 
 METHODS = ("chip", "refined_chip", "guided_chip")
 NAME = "chip"
+GATES_LIMIT = 65536  # every pass runs behind each of them, and they lie in memory
 
 
 class FlagRefused(Exception):
@@ -35,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         _distil(options)
-    except (FlagRefused, StoreError, ManifestError, DataRefused, NotGated, OtherSettings) as error:
+    except (FlagRefused, StoreError, ManifestError, DataRefused, NotGated, CheckpointRefused) as error:
         print(f"showcause train chip: {error}", file=sys.stderr)
         return 1
     return 0
@@ -60,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         help="photos of each class, at most; a fifth as many more are held out (%(default)d)",
     )  # fmt: skip
     parser.add_argument(
-        "--gates", type=_whole(2), default=0, metavar="N", help="of each layer (four a channel, at most 1024)"
+        "--gates",
+        type=_whole(2, GATES_LIMIT),
+        default=0,
+        metavar="N",
+        help="of each layer (four a channel, at most 1024)",
     )
     penalty = parser.add_mutually_exclusive_group()
     penalty.add_argument(
@@ -86,8 +93,10 @@ def _distil(options: argparse.Namespace) -> None:
     if entry.manifest is None:
         raise StoreError(entry.problem)
     manifest = entry.manifest
-    model = _loaded(manifest, options.device)
+    check_device(options.device, FlagRefused)
+    model = load(manifest.folder, options.device, with_chip=False)
     layers = _layers(options.layers, model)
+    _check_sigma2(options.sigma2, layers, model)
     found = find_photos(options.data, manifest.labels)
     classes = choose_classes(found, options.classes, manifest.labels)
     photos = choose_photos(found, classes, options.images, options.seed, manifest.labels)
@@ -110,21 +119,25 @@ def _distil(options: argparse.Namespace) -> None:
     _report(manifest, distilled, settings, time.monotonic() - began, out)
 
 
-def _loaded(manifest: Manifest, device: str) -> Model:
-    try:
-        return load(manifest.folder, device, with_chip=False)
-    except (RuntimeError, AssertionError) as error:  # torch's for a device that there is not
-        raise FlagRefused(f"--device {device}: {str(error).splitlines()[0]}") from error
-
-
 def _layers(text: str, model: Model) -> list[str]:
-    """In the order in which they run."""
+    """In the order in which they run. A grid of one place would be the same everywhere: no map."""
     asked = [name.strip() for name in text.split(",")]
+    allowed = tuple(name for name, (_, height, width) in model.layers.items() if height * width > 1)
     for name in asked:
-        if name not in model.layers:
-            allowed = near(name, tuple(model.layers))
-            raise FlagRefused(f"--layers: {name!r} is no layer of the network; allowed: {allowed}")
-    return [name for name in model.layers if name in asked]
+        if name not in allowed:
+            wrong = "has a grid of one place" if name in model.layers else "is no layer of the network"
+            raise FlagRefused(f"--layers: {name!r} {wrong}; allowed: {near(name, allowed)}")
+    return [name for name in allowed if name in asked]
+
+
+def _check_sigma2(value: float, layers: Sequence[str], model: Model) -> None:
+    widest = max(layers, key=lambda name: model.layers[name][0])
+    channels = model.layers[widest][0]
+    if value and value < (least := least_sigma2(channels)):
+        allowed = f"0 for the number of channels, or from {math.ceil(1000 * least) / 1000:g}"
+        raise FlagRefused(
+            f"--sigma2 {value:g}: proximity to {channels} channels ({widest}) vanishes; allowed: {allowed}"
+        )
 
 
 def _install(manifest: Manifest, distilled: Sequence[DistilledLayer], model: Model) -> None:
@@ -179,10 +192,11 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: float = math.inf) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; a whole number from {least}")
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            allowed = f"a whole number from {least}" + (f" to {most}" if math.isfinite(most) else "")
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; {allowed}")
         return int(text)
 
     return read

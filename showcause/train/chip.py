@@ -14,6 +14,7 @@ and only a_s and f_s of each photo are kept. The paper gives no values for sigma
 vanishing, and lambda is best told as a share of max |b_c|, at which all weights are 0.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ MOST_STEPS = 20_000
 CHECKED_EVERY = 10  # steps
 RELAXATION = 1.6  # of ADMM; 1.5 to 1.8 are usual (Boyd and others, 2011, section 3.4.3)
 LEAST_VARIANCE = 1e-6  # of g, relative to its mean square: below it there is nothing to be explained
+LEAST_PROXIMITY = 1e-100  # of a gate that is all off: float64 still holds its products with probabilities
 LEAST_CURVATURE = 1e-6  # of the largest: below it an eigenvalue does not choose the penalty
 
 
@@ -34,11 +36,17 @@ def random_gates(count: int, channels: int, seed: int | tuple[int, ...]) -> Floa
     return np.random.default_rng(seed).integers(0, 2, (count, channels)).astype(np.float64)
 
 
+def least_sigma2(channels: int) -> float:
+    """Below it the proximity of gates vanishes."""
+    return channels / -math.log(LEAST_PROXIMITY)
+
+
 def proximity(gates: Floats, sigma2: float | None = None) -> Floats:
-    """h = exp(-|d - 1|^2 / sigma2) of each gate: (N, K) -> (N,). sigma2: above 0; default K."""
+    """h = exp(-|d - 1|^2 / sigma2) of each gate: (N, K) -> (N,). sigma2: see ``least_sigma2``; default K."""
     sigma2 = float(gates.shape[1]) if sigma2 is None else sigma2
-    if not sigma2 > 0:
-        raise ValueError(f"sigma2 is {sigma2}; allowed: above 0")
+    least = least_sigma2(gates.shape[1])
+    if not sigma2 >= least:
+        raise ValueError(f"sigma2 is {sigma2}; allowed: from {least:.3g}")
     return np.exp(-((gates - 1) ** 2).sum(1) / sigma2)
 
 

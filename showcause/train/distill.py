@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,8 +75,8 @@ class DistilledLayer:
     gates: int
 
 
-class OtherSettings(Exception):
-    """A checkpoint of another call; the message says which file and what differs."""
+class CheckpointRefused(Exception):
+    """A checkpoint of another call, or none at all; the message says which file, and what differs or is wrong."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def distill(
 ) -> list[DistilledLayer]:
     """Weights for the classes at each of the layers.
 
-    photos: those that are fitted, and those held out. Raises OtherSettings, NotGated, or DataRefused for a photo.
+    photos: those that are fitted, and those held out. Raises CheckpointRefused, NotGated, or DataRefused for a photo.
     """
     sides = _sides(model, layers, classes, photos, settings)
     work = [(side, photo) for side, some in enumerate(photos) for photo in some]
@@ -198,13 +198,17 @@ def _identity(
     work: Sequence[tuple[int, Photo]],
     settings: Settings,
 ) -> dict[str, Any]:
-    """What a checkpoint must have been made with for its equations to be ours."""
+    """What a checkpoint must have been made with for its equations to be ours, as JSON gives it back."""
+    manifest = model.manifest
     return {
-        "weights": model.manifest.weights_sha256,
-        "input": asdict(model.manifest.input),
+        "weights": manifest.weights_sha256,
+        "network": [manifest.network, dict(manifest.network_options)],
+        "probability": manifest.probability,
+        "input": asdict(manifest.input),
         "layers": list(layers),
         "classes": list(classes),
-        "photos": [str(photo.path) for _, photo in work],
+        # By content, not by name; a digest costs nothing beside the passes behind gates.
+        "photos": [[side, photo.sha256(), photo.region and list(astuple(photo.region))] for side, photo in work],
         # The penalty comes after the photos: another may be tried on the same equations.
         "settings": {key: value for key, value in asdict(settings).items() if key not in ("penalty", "relative")},
     }
@@ -214,17 +218,23 @@ def _resume(path: Path, identity: Mapping[str, Any], sides: Sequence[Mapping[str
     """Fills the equations from a checkpoint; how many photos are in them, 0 where there is none."""
     if not path.exists():
         return 0
-    with np.load(path) as file:
-        found = json.loads(str(file["identity"]))
-        if differing := [key for key, value in identity.items() if found.get(key) != value]:
-            raise OtherSettings(
-                f"{path} is of a call with other {', '.join(differing)}; remove it, or choose another --out"
-            )
-        for number, side in enumerate(sides):
-            for layer, one in side.items():
-                prefix = f"{number}/{layer}/"
-                one.equations.restore({key: file[prefix + key] for key in one.equations.state()})
-        return int(file["done"])
+    try:
+        with open(path, "rb") as opened, np.load(opened) as file:  # numpy alone leaves it open where it refuses it
+            arrays = dict(file)
+        found, done = json.loads(str(arrays["identity"])), int(arrays["done"])
+        differing = [key for key, value in identity.items() if found.get(key) != value]
+    except Exception as error:  # numpy, zipfile, zlib and json each raise their own
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointRefused(f"{path} is no checkpoint ({reason}); remove it, or choose another --out") from error
+    if differing:
+        raise CheckpointRefused(
+            f"{path} is of a call with other {', '.join(differing)}; remove it, or choose another --out"
+        )
+    for number, side in enumerate(sides):
+        for layer, one in side.items():
+            prefix = f"{number}/{layer}/"
+            one.equations.restore({key: arrays[prefix + key] for key in one.equations.state()})
+    return done
 
 
 def _keep(path: Path, identity: Mapping[str, Any], sides: Sequence[Mapping[str, _Side]], done: int) -> None:

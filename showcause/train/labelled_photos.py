@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from showcause.errors import ShowcauseError
 from showcause.image import SUFFIXES, InputSpec, decode, frame_of, to_input
+from showcause.manifest import sha256_of
 from showcause.reply import Rectangle
 from showcause.train.animals import category_names, read_crops
 from showcause.wishes import listed, near
@@ -39,6 +40,13 @@ class Photo:
             image = decode(self.path.read_bytes())
             return to_input(image, frame_of(image.size, self.region, spec))
         except (ShowcauseError, OSError) as error:
+            raise DataRefused(f"--data: {self.path} cannot be read: {error}") from error
+
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal. Raises DataRefused where it cannot be read."""
+        try:
+            return sha256_of(self.path)
+        except OSError as error:
             raise DataRefused(f"--data: {self.path} cannot be read: {error}") from error
 
 

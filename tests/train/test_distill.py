@@ -1,6 +1,7 @@
 """Distilling a model: the same as one gate at a time, seeded, resumable to the same bits, in bounded memory."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 
 from showcause.model import load
 from showcause.nets.base import Tape
+from showcause.reply import Rectangle
 from showcause.train import distill as module
 from showcause.train.chip import random_gates
-from showcause.train.distill import OtherSettings, Settings, distill
+from showcause.train.distill import CheckpointRefused, Settings, distill
 from showcause.train.labelled_photos import DataRefused, Photo, choose_photos, find_photos
 from tests.labelled_folder import write_photos
 from tests.reference import chip as slow
@@ -151,12 +153,58 @@ def test_another_lambda_needs_no_passes(model, photos, whole, tmp_path, monkeypa
 def test_a_checkpoint_of_another_call_is_refused(model, photos, tmp_path):
     checkpoint = tmp_path / "checkpoint.npz"
     run(model, photos, checkpoint, LAYERS[2:])
-    with pytest.raises(OtherSettings, match=r"checkpoint\.npz is of a call with other layers; remove it"):
+    with pytest.raises(CheckpointRefused, match=r"checkpoint\.npz is of a call with other layers; remove it"):
         run(model, photos, checkpoint, LAYERS[1:])
-    with pytest.raises(OtherSettings, match="other settings"):
+    with pytest.raises(CheckpointRefused, match="other settings"):
         run(model, photos, checkpoint, LAYERS[2:], replace(SETTINGS, gates=25))
-    with pytest.raises(OtherSettings, match="other photos"):
+    with pytest.raises(CheckpointRefused, match="other photos"):
         run(model, (photos[0][1:], photos[1]), checkpoint, LAYERS[2:])
+    switched = replace(model, manifest=replace(model.manifest, probability="softmax"))
+    with pytest.raises(CheckpointRefused, match="other probability;"):
+        run(switched, photos, checkpoint, LAYERS[2:])
+    optioned = replace(model, manifest=replace(model.manifest, network_options={"head": "pooled"}))
+    with pytest.raises(CheckpointRefused, match="other network;"):
+        run(optioned, photos, checkpoint, LAYERS[2:])
+
+
+def test_photos_are_known_by_their_content_and_region(model, photos, tmp_path):
+    checkpoint, path = tmp_path / "checkpoint.npz", tmp_path / "one.png"
+
+    def again(source=photos[1][0].path, region=None, lines=None):
+        shutil.copy(source, path)
+        held = [Photo(path, region, photos[1][0].label), *photos[1][1:]]
+        run(model, (photos[0], held), checkpoint, LAYERS[2:], say=(lines if lines is not None else []).append)
+
+    again()
+    with pytest.raises(CheckpointRefused, match="other photos;"):
+        again(source=photos[1][1].path)
+    with pytest.raises(CheckpointRefused, match="other photos;"):
+        again(region=Rectangle(0, 0, 20, 20))
+    lines = []
+    again(lines=lines)
+    assert "going on after 15 of 15 photos" in lines[0], "touching a file changes nothing"
+    checkpoint.unlink()
+    again(region=Rectangle(0, 0, 20, 20))
+    lines = []
+    again(region=Rectangle(0, 0, 20, 20), lines=lines)
+    assert "going on after 15 of 15 photos" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"junk" * 100, b"PK\x03\x04 cut off", b"whole, but for its end", b"one array"]
+)
+def test_what_is_no_checkpoint_is_refused_by_name(model, photos, tmp_path, content):
+    checkpoint = tmp_path / "checkpoint.npz"
+    if content.startswith(b"whole"):
+        run(model, photos, checkpoint, LAYERS[2:])
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    elif content.startswith(b"one"):
+        with open(checkpoint, "wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        checkpoint.write_bytes(content)
+    with pytest.raises(CheckpointRefused, match=r"checkpoint\.npz is no checkpoint \(.+\); remove it"):
+        run(model, photos, checkpoint, LAYERS[2:])
 
 
 def test_a_photo_that_cannot_be_read_stops_it_by_name(model, photos, tmp_path):
@@ -164,6 +212,8 @@ def test_a_photo_that_cannot_be_read_stops_it_by_name(model, photos, tmp_path):
     broken.write_bytes(b"no photo")
     with pytest.raises(DataRefused, match=r"broken\.jpg"):
         run(model, (photos[0], [Photo(broken, None, 0)]), tmp_path / "checkpoint.npz", LAYERS[2:])
+    with pytest.raises(DataRefused, match=r"gone\.jpg cannot be read"):
+        run(model, (photos[0], [Photo(tmp_path / "gone.jpg", None, 0)]), tmp_path / "checkpoint.npz", LAYERS[2:])
 
 
 def test_what_is_told_of_a_layer_is_json(whole):
