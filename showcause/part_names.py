@@ -38,7 +38,7 @@ def read_part_names(path: Path, layer: str, filters: int, labels: Sequence[str])
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of which JSON's and Unicode's are kinds
+    except (ValueError, RecursionError) as error:  # of the former JSON's and Unicode's are kinds
         raise ManifestError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict) or set(content) != {"layer", "filters"}:
         raise ManifestError(f"{path}: allowed: an object with the keys layer and filters")

@@ -10,7 +10,7 @@ from showcause.layers.bcos import BcosConv2d
 from showcause.nets.base import Net, Tape
 
 SAME = 1e-4  # of the largest weight
-PROBES = 4  # made-up activations that a head is tried on
+PROBES, MIXTURES = 4, 3  # made-up activations that a head is tried on, and scores made of all classes
 CONVOLUTIONS = (nn.Conv2d, BcosConv2d)
 
 
@@ -64,14 +64,12 @@ def pooled_head(net: Net, layer: str, rgb: Tensor) -> PooledHead | None:
 
     forward = net.run(rgb.expand(PROBES, -1, -1, -1), Tape(frozenset([layer]), "layers", edits={layer: made_up}))
     maps = forward.activations[layer]
-    # A mixture of all classes tells at once about most heads that are none: it costs one pass and not one a class.
-    mixture = torch.randn(net.classes, generator=generator).to(forward.logits)
-    if _pooled_weights(forward.evidence @ mixture, maps) is None:
-        return None
-    rows = [_pooled_weights(forward.evidence[:, index], maps) for index in range(net.classes)]
-    weights = torch.stack([row for row in rows if row is not None])
-    if len(weights) < net.classes:
-        return None
+    # Mixtures of all classes tell whether the head is pooled, in three backward passes and not one for each class.
+    for _ in range(MIXTURES):
+        mixture = torch.randn(net.classes, generator=generator).to(forward.logits)
+        if not _is_pooled(forward.evidence @ mixture, maps):
+            return None
+    weights = _weights_of(net, layer, rgb)
     constant = forward.logits - maps.detach().sum((2, 3)) @ weights.T
     # Slopes alone would take a head that is flat, such as a sigmoid far from 0, for a linear one.
     if not bool((constant - constant[:1]).abs().max() <= SAME * forward.logits.abs().max()):
@@ -79,11 +77,18 @@ def pooled_head(net: Net, layer: str, rgb: Tensor) -> PooledHead | None:
     return PooledHead(layer, weights, constant.mean(0))
 
 
-def _pooled_weights(scores: Tensor, maps: Tensor) -> Tensor | None:
-    """(K,) the gradient of scores (N,) by maps (N, K, h, w), if it is the same at every place of every map."""
+def _is_pooled(scores: Tensor, maps: Tensor) -> bool:
+    """Whether the gradient of scores (N,) by maps (N, K, h, w) is the same at every place of every map."""
     (slopes,) = torch.autograd.grad(scores.sum(), maps, retain_graph=True, allow_unused=True)
-    if slopes is None:
-        return None
-    first = slopes[:1, :, :1, :1]
     # Not `>`: every comparison with NaN is false, and NaN must be refused too.
-    return first.flatten() if bool((slopes - first).abs().max() <= SAME * slopes.abs().max()) else None
+    return slopes is not None and bool((slopes - slopes[:1, :, :1, :1]).abs().max() <= SAME * slopes.abs().max())
+
+
+def _weights_of(net: Net, layer: str, rgb: Tensor) -> Tensor:
+    """(classes, K) the gradient of each logit by any place, of a head that is pooled."""
+    forward = net.run(rgb, Tape(frozenset([layer]), "layers"))
+    rows = []
+    for index in range(net.classes):
+        (slopes,) = torch.autograd.grad(forward.evidence[0, index], forward.activations[layer], retain_graph=True)
+        rows.append(slopes[0, :, 0, 0])
+    return torch.stack(rows)
