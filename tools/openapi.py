@@ -114,7 +114,7 @@ def _paths(contract: Contract, requests: dict[str, Schema]) -> dict[str, Any]:
                 _json("reply.GetChannelImportanceResponse"),
                 OF_A_MODEL,
             )
-            | {"x-codeSamples": _samples([f"curl 'http://localhost:8080/v1/models/{MODEL}/channels?label=cat'"])}
+            | {"x-codeSamples": _samples(["curl 'http://localhost:8080/v1/models/animals-cnn/channels?label=cat'"])}
         },
         "/healthz": {"get": _probe("healthz", "Whether the service runs.", {200: "ok"})},
         "/readyz": {"get": _probe("readyz", "Whether the models answer.", {200: "ready", 503: "not ready"})},
