@@ -10,12 +10,12 @@ this file.
 import json
 import reprlib
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from showcause.manifest import ManifestError
-from showcause.reply import TestScore
+from showcause.reply import METHOD_KINDS, TestScore
 
 THRESHOLD = 0.5  # of a method for which none was measured
 MOST_PHOTOS = 2**31 - 1  # int32 in replies
@@ -29,8 +29,11 @@ class MapScores:
     scores: tuple[TestScore, ...]
 
 
-def read_map_scores(path: Path, methods: Collection[str]) -> Mapping[str, MapScores]:
-    """By method; empty where there is no such file. Raises ManifestError, which names file and key."""
+def read_map_scores(path: Path) -> Mapping[str, MapScores]:
+    """By method; empty where there is no such file. Raises ManifestError, which names file and key.
+
+    A method that model.toml no longer lists may stand here: who takes it out edits one file.
+    """
     if not path.exists():
         return {}
     try:
@@ -41,8 +44,8 @@ def read_map_scores(path: Path, methods: Collection[str]) -> Mapping[str, MapSco
         raise _wrong(path, "it", content, "an object with the key methods, an object")
     found = {}
     for name, row in content["methods"].items():
-        if name not in methods:
-            raise ManifestError(f"{path}: methods.{name} is none of the model's; allowed: {', '.join(methods)}")
+        if name not in METHOD_KINDS:
+            raise ManifestError(f"{path}: methods.{name} is no method; allowed: {', '.join(METHOD_KINDS)}")
         found[name] = _read_method(path, f"methods.{name}", row)
     return found
 

@@ -80,7 +80,7 @@ def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
         rectified=rectified,
         part_names=part_names_of(manifest, net),
         chip=chip,
-        map_scores=read_map_scores(manifest.maps_path, manifest.methods),
+        map_scores=read_map_scores(manifest.maps_path),
     )
     suiting = [name for name, row in METHODS.items() if row.suits(model)]
     if missing := [name for name in manifest.methods if name not in suiting]:

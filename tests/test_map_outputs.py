@@ -140,7 +140,7 @@ def test_test_scores_and_thresholds_are_quoted_from_the_model_folder(plain, phot
         (plain / "maps.json").unlink()
     for content, said in (
         ("{", "JSONDecodeError"),
-        ('{"methods": {"chip": {"threshold": 0.5, "scores": []}}}', "methods.chip is none of the model's"),
+        ('{"methods": {"lime": {"threshold": 0.5, "scores": []}}}', "methods.lime is no method"),
         (
             '{"methods": {"cam": {"threshold": 1.0, "scores": []}}}',
             "threshold is 1.0; allowed: a number from 0, below 1",

@@ -8,21 +8,20 @@ from showcause.manifest import ManifestError
 from showcause.map_scores import MapScores, read_map_scores, write_map_scores
 from showcause.reply import TestScore
 
-METHODS = ("cam", "grad_cam")
 SCORE = {"measure": "localization_accuracy", "value": 0.5, "control_value": 0.6, "photo_count": 857}
 
 
 def test_what_is_written_is_read(tmp_path):
     found = {"cam": MapScores(0.15, (TestScore(**SCORE),)), "grad_cam": MapScores(0.0, ())}
     write_map_scores(tmp_path / "maps.json", found)
-    assert read_map_scores(tmp_path / "maps.json", METHODS) == found
-    assert read_map_scores(tmp_path / "other.json", METHODS) == {}
+    assert read_map_scores(tmp_path / "maps.json") == found
+    assert read_map_scores(tmp_path / "other.json") == {}
 
 
 def refusal(path, content: str) -> str:
     path.write_text(content)
     with pytest.raises(ManifestError) as caught:
-        read_map_scores(path, METHODS)
+        read_map_scores(path)
     assert str(caught.value).startswith(f"{path}: ")
     return str(caught.value)
 
@@ -64,7 +63,7 @@ def test_thresholds_are_checked(tmp_path):
         ('{"methods": ' + "[" * 800 + "]" * 800 + "}", "allowed: an object with the key methods"),
         ("7", "it is 7; allowed: an object with the key methods"),
         ('{"methods": []}', "allowed: an object with the key methods, an object"),
-        ('{"methods": {"chip": 1}}', "methods.chip is none of the model's; allowed: cam, grad_cam"),
+        ('{"methods": {"lime": 1}}', "methods.lime is no method; allowed: linear_map, "),
         ('{"methods": {"cam": []}}', "methods.cam is []; allowed: an object with the keys threshold, scores"),
         (cam(scores={}), "methods.cam.scores is {}; allowed: a list"),
         (cam(scores=[7]), "methods.cam.scores[0] is 7; allowed: an object with the keys measure, value"),
@@ -78,4 +77,4 @@ def test_another_shape_is_refused(tmp_path, content, said):
 def test_a_folder_of_that_name_is_refused(tmp_path):
     (tmp_path / "maps.json").mkdir()
     with pytest.raises(ManifestError, match=r"maps\.json: IsADirectoryError"):
-        read_map_scores(tmp_path / "maps.json", METHODS)
+        read_map_scores(tmp_path / "maps.json")
