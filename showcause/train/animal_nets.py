@@ -1,6 +1,6 @@
 """What the recipes of animals-parts and animals-cnn share: one training, its twin, and the figures of a card."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from showcause.nets.base import Net
 from showcause.nets.interpretable import InterpretableCnn
 from showcause.nets.ordinary import OrdinaryNet
 from showcause.train.animals import category_names, predict, read_crops, read_scenes, top1
-from showcause.train.part_views import cache
+from showcause.train.part_views import VIEWS, cache
 from showcause.train.parts import Recipe, fit, start
 from showcause.train.report import per_class
 
@@ -23,33 +23,44 @@ PLACES = 13  # side of its grid
 RECIPE = Recipe(steps=1000)
 
 
-def train(data: Path, features: Path, views: Path, out: Path, masked: bool, logistic: bool = False) -> InterpretableCnn:
+def train(
+    data: Path,
+    features: Path,
+    views: Path,
+    out: Path,
+    masked: bool,
+    logistic: bool = False,
+    network: str = "alexnet",
+    kinds: Sequence[str] = VIEWS,
+    steps: int | None = None,
+) -> InterpretableCnn:
     """An interpretable AlexNet on the Animal-Part pictures, or with ``masked=False`` its ordinary twin, same budget.
 
-    features: AlexNet's convolutions, ImageNet-trained. views: folder of the cache (4 GB), made once for all trainings.
-    out: of the checkpoint.
+    features: the network's convolutions, ImageNet-trained. views: folder of the cache (4 GB), made once for all
+    trainings. out: of the checkpoint. network: whose convolutions; kinds: of the views; steps: the recipe's.
     """
+    recipe = replace(RECIPE, logistic=logistic, steps=steps or RECIPE.steps)
     names = category_names(data)
     pictures = read_crops(data, "train", names)
     print(f"{len(pictures)} training pictures of {len(names)} categories")
     torch.manual_seed(RECIPE.seed)
-    made = build("interpretable_alexnet", len(names), {"filters": FILTERS, "masked": masked})
+    made = build(f"interpretable_{network}", len(names), {"filters": FILTERS, "masked": masked})
     if not isinstance(made, InterpretableCnn):
-        raise TypeError(f"interpretable_alexnet is a {type(made).__name__}")
+        raise TypeError(f"interpretable_{network} is a {type(made).__name__}")
     start(made, load_file(features), RECIPE.gain)
     net: InterpretableCnn = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = np.array([min(picture.labels) for picture in pictures])
-    fit(net, cache(net, pictures, views), labels, replace(RECIPE, logistic=logistic), out)
+    fit(net, cache(net, pictures, views, views=kinds), labels, recipe, out)
     return net
 
 
-def as_plain(twin: InterpretableCnn, places: int = PLACES) -> OrdinaryNet:
-    """The same network as a ``plain_alexnet`` with a pooled head, which answers alike on inputs of ``places`` x
-    ``places`` units. Raises ValueError for a network that has masks or another head.
+def as_plain(twin: InterpretableCnn, places: int = PLACES, network: str = "plain_alexnet") -> OrdinaryNet:
+    """The same network as a plain one with a pooled head, which answers alike on inputs of ``places`` x ``places``
+    units. Raises ValueError for a network that has masks or another head.
     """
     state = twin.state_dict()
     if twin.parts.masked or "head.last.weight" not in state or "head.inner.0.weight" in state:
-        raise ValueError("only an ordinary twin with the linear head is a plain AlexNet")
+        raise ValueError("only an ordinary twin with the linear head is a plain network")
     top = len(twin.features)
     moved = {
         **{key: value for key, value in state.items() if key.startswith("features.")},
@@ -59,11 +70,11 @@ def as_plain(twin: InterpretableCnn, places: int = PLACES) -> OrdinaryNet:
         "classifier.weight": state["head.last.weight"] * places,
         "classifier.bias": state["head.last.bias"],
     }
-    filters = len(moved["features.12.weight"])
-    plain = build("plain_alexnet", twin.classes, {"head": "pooled", "added": filters})
+    filters = len(twin.parts.conv.weight)
+    plain = build(network, twin.classes, {"head": "pooled", "added": filters})
     plain.load_state_dict(moved)
     if not isinstance(plain, OrdinaryNet):
-        raise TypeError(f"plain_alexnet is a {type(plain).__name__}")
+        raise TypeError(f"{network} is a {type(plain).__name__}")
     return plain.eval()
 
 

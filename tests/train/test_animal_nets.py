@@ -29,6 +29,16 @@ def test_the_head_is_for_the_number_of_places():
     assert not torch.allclose(as_plain(twin).run(rgb).logits, wanted, rtol=0.01)
 
 
+def test_a_twin_of_vgg16_becomes_a_plain_vgg16():
+    """At 32 px the grid has 2 x 2 places."""
+    torch.manual_seed(0)
+    twin = build("interpretable_vgg16", 4, {"filters": 8, "masked": False}).eval()
+    rgb = torch.rand(2, 3, 32, 32)
+    wanted, found = twin.run(rgb).logits, as_plain(twin, 2, "plain_vgg16").run(rgb).logits
+    assert wanted.abs().max() > 1e-3, "a test of nothing"
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
 @pytest.mark.parametrize("options", [{"masked": True}, {"masked": False, "head": "full", "hidden": 8}])
 def test_other_networks_are_no_plain_alexnet(options):
     with pytest.raises(ValueError, match="only an ordinary twin with the linear head"):

@@ -1,0 +1,82 @@
+"""A VGG-16 with global average pooling on the Animal-Part pictures, as a model folder, for `showcause evaluate maps`.
+
+    python benchmarks/maps/recipe.py --data DATA --features vgg16_features_imagenet.safetensors --out runs/maps
+
+The network of the CHIP paper (Cui, Wang, Wang: arXiv 1902.02497) with the training of animals-cnn: convolutions up to
+conv5_2 as ImageNet training left them, conv5_3, an added layer and the head trained over three cached views (5 GB).
+Its weights (30 MB) are not shipped. OUT/animals-vgg16 is a model folder; the end says what to call next. On two cores
+about an hour and a half; an interrupted run goes on where it was.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from showcause.model import load
+from showcause.nets import build
+from showcause.train.animal_nets import FILTERS, SIZE, as_plain, as_served, report, train
+from showcause.train.animals import category_names, predict, read_crops
+from showcause.train.report import pin
+
+PLACES = 14  # side of the grid of conv5
+VIEWS = ("object", "moved", "whole")
+MANIFEST = f"""\
+name = "animals-vgg16"
+version = "1.0"
+description = "30 animals; an ordinary VGG-16 with global average pooling"
+network = "plain_vgg16"
+probability = "softmax"
+methods = ["grad_cam", "cam", "chip", "refined_chip", "gradient"]
+weights_sha256 = ""
+
+[network_options]
+head = "pooled"
+added = {FILTERS}
+
+[input]
+width = {SIZE}
+height = {SIZE}
+preprocessing = "squash"
+
+[serving]
+workers = 1
+batch_size = 8
+response_timeout_seconds = 120
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with crops.csv and scenes.csv")
+    parser.add_argument("--features", type=Path, required=True, help="VGG-16's convolutions, ImageNet-trained")
+    parser.add_argument("--out", type=Path, default=Path("runs/maps"), help="cache, checkpoint and the model folder")
+    parser.add_argument("--steps", type=int, default=600)
+    options = parser.parse_args()
+
+    names = category_names(options.data)
+    views = options.out / "views"
+    twin = train(
+        options.data, options.features, views, options.out, False, network="vgg16", kinds=VIEWS, steps=options.steps
+    )
+    net = as_plain(twin, PLACES, "plain_vgg16")
+    some = read_crops(options.data, "val", names)[::50]
+    difference = (predict(net, some, SIZE) - predict(twin, some, SIZE)).abs().max()
+    print(f"logits differ from the twin's by at most {difference:.1g} on {len(some)} val crops")
+
+    folder = options.out / "animals-vgg16"
+    untrained = partial(build, "plain_vgg16", len(names), {"head": "pooled", "added": FILTERS})
+    served = as_served(net, untrained, folder / "weights.safetensors")
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
+    (folder / "model.toml").write_text(MANIFEST, "utf-8")
+    pin(SIZE, folder)
+    load(folder, with_chip=False)
+    report(served, options.data)
+    print(
+        f"{folder}: now\n"
+        f"  showcause train chip --model animals-vgg16 --store {options.out} --layers LAYERS --data {options.data}\n"
+        f"  showcause evaluate maps --model {folder} --data {options.data} --out {options.out}/maps"
+    )
+
+
+if __name__ == "__main__":
+    main()
