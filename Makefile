@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check protos wheel clean
+.PHONY: help run test bench soak check protos wheel clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,10 +20,13 @@ run: $(VENV)/.installed ## Start the service, explain a sample photo, show the a
 	$(BIN)/python clients/demo.py
 
 test: check ## Everything that CI checks
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 bench: $(VENV)/.installed ## Measure, as ratios within one run; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
+
+soak: $(VENV)/.installed ## Load, faults and hostile callers: half an hour; 1 if a promise was broken
+	$(BIN)/python -m benchmarks.soak.run
 
 check: $(VENV)/.installed ## Formatting, lint, types, the contract and its stubs
 	$(BIN)/ruff format --check .

@@ -39,18 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _client_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--address", default="127.0.0.1:50051", help="gRPC address of the service (%(default)s)")
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS", help="longest to wait for an answer (%(default)g)"
-    )
-
-
 def _explain_flags(parser: argparse.ArgumentParser) -> None:
-    from showcause.commands import explain
+    from showcause.commands import connection, explain
 
     explain.add_flags(parser)
-    _client_flags(parser)
+    parser.add_argument("--address", default="127.0.0.1:50051", help="gRPC address of the service (%(default)s)")
+    connection.add_flags(parser)
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -81,15 +75,27 @@ def _serve(options: argparse.Namespace) -> int:
     from showcause.engine.java import JavaMissing
     from showcause.engine.torchserve import EngineFailed
     from showcause.gateway.server import serve
-    from showcause.gateway.settings import from_flags
+    from showcause.gateway.settings import SettingsError, from_flags
     from showcause.manifest import ManifestError
 
     try:
         serve(from_flags(options), lambda text: print(text, flush=True))
-    except (EngineFailed, JavaMissing, ManifestError) as error:
+    except (EngineFailed, JavaMissing, ManifestError, SettingsError) as error:
         print(f"showcause serve: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _token_flags(parser: argparse.ArgumentParser) -> None:
+    from showcause.commands import token
+
+    token.add_flags(parser)
+
+
+def _token(options: argparse.Namespace) -> int:
+    from showcause.commands import token
+
+    return token.run(options)
 
 
 def _pack_flags(parser: argparse.ArgumentParser) -> None:
@@ -149,13 +155,27 @@ def _evaluate(options: argparse.Namespace) -> int:
     return evaluate.run(options)
 
 
+def _verify_flags(parser: argparse.ArgumentParser) -> None:
+    from showcause.commands import verify
+
+    verify.add_flags(parser)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from showcause.commands import verify
+
+    return verify.run(options)
+
+
 COMMANDS = {
     "serve": ("Start TorchServe and the gateway; stop with Ctrl-C or SIGTERM.", _serve_flags, _serve),
     "explain": ("Ask a service for predictions and the reasons for them.", _explain_flags, _explain),
     "models": ("List, show, import and remove models.", _models_flags, _models),
+    "token": ("Make a token for somebody who may ask a service.", _token_flags, _token),
     "pack": ("Make a TorchServe archive (.mar) from a model folder.", _pack_flags, _pack),
     "train": ("Run a model's recipe, or distil which channels matter (chip).", _train_flags, _train),
     "evaluate": ("Measure what a model's filters stand for.", _evaluate_flags, _evaluate),
+    "verify": ("Compute a reply again from its receipt, and say what differs.", _verify_flags, _verify),
 }
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ ShowcauseError            code, reason, message, and where it applies field, val
 ├─ InvalidArgument        the request is wrong, whatever the server's state
 ├─ NotFound               no such model, version or label
 ├─ FailedPrecondition     right in itself, but this model cannot do it
+├─ Unauthenticated        no token, or one that is not known
+├─ PermissionDenied       a token that is not good for this
 ├─ DeadlineExceeded       too late
 ├─ ResourceExhausted      too much at once: try again later
 ├─ Unavailable            try again
@@ -24,11 +26,24 @@ class ShowcauseError(Exception):
 
     reason: name in ``showcause.v1.ErrorReason`` without its prefix. field: path in the request, such as
     ``targets[0].class_index``. value: what was sent, shortened. allowed: what would have been accepted.
+    retry_seconds: when to try again; 0 where that is of no use.
     """
 
     code: int = code_pb2.UNKNOWN
+    retry_seconds: float = 0.0
 
-    def __init__(self, reason: str, message: str, *, field: str = "", value: object = None, allowed: str = ""):
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        field: str = "",
+        value: object = None,
+        allowed: str = "",
+        retry_seconds: float | None = None,
+    ):
+        if retry_seconds is not None:
+            self.retry_seconds = retry_seconds
         self.reason, self.field, self.allowed = reason, field, _shortened(allowed, ALLOWED_CHARACTERS)
         self.value = "" if value is None else _shortened(ascii(value).strip("'"), VALUE_CHARACTERS)
         text = f"{field}: {message}" if field else message
@@ -57,16 +72,26 @@ class FailedPrecondition(ShowcauseError):
     code = code_pb2.FAILED_PRECONDITION
 
 
+class Unauthenticated(ShowcauseError):
+    code = code_pb2.UNAUTHENTICATED
+
+
+class PermissionDenied(ShowcauseError):
+    code = code_pb2.PERMISSION_DENIED
+
+
 class DeadlineExceeded(ShowcauseError):
     code = code_pb2.DEADLINE_EXCEEDED
 
 
 class ResourceExhausted(ShowcauseError):
     code = code_pb2.RESOURCE_EXHAUSTED
+    retry_seconds = 1.0
 
 
 class Unavailable(ShowcauseError):
     code = code_pb2.UNAVAILABLE
+    retry_seconds = 1.0
 
 
 class Internal(ShowcauseError):
@@ -79,6 +104,8 @@ BY_CODE: dict[int, type[ShowcauseError]] = {
         InvalidArgument,
         NotFound,
         FailedPrecondition,
+        Unauthenticated,
+        PermissionDenied,
         DeadlineExceeded,
         ResourceExhausted,
         Unavailable,
@@ -98,17 +125,22 @@ def internal(request_id: str) -> Internal:
 
 
 def to_status(error: ShowcauseError) -> status_pb2.Status:
-    """The error with its details: ErrorInfo always, BadRequest where a field is named."""
+    """The error with its details: ErrorInfo always, BadRequest where a field is named, RetryInfo where it is of use."""
     status = status_pb2.Status(code=error.code, message=error.message)
     given = {"field": error.field, "value": error.value, "allowed": error.allowed}
     info = error_details_pb2.ErrorInfo(
         reason=error.reason, domain=DOMAIN, metadata={key: value for key, value in given.items() if value}
     )
-    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [info]
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo] = [info]
+    if error.retry_seconds:
+        again = error_details_pb2.RetryInfo()
+        again.retry_delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        details.append(again)
     if error.field:
-        details.append(error_details_pb2.BadRequest())
+        violations = error_details_pb2.BadRequest()
         allowed = f"allowed: {error.allowed}" if error.allowed else error.reason
-        details[-1].field_violations.add(field=error.field, description=allowed, reason=error.reason)
+        violations.field_violations.add(field=error.field, description=allowed, reason=error.reason)
+        details.append(violations)
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -118,17 +150,21 @@ def to_status(error: ShowcauseError) -> status_pb2.Status:
 
 def from_status(status: status_pb2.Status) -> ShowcauseError:
     """The inverse of ``to_status``; a code that is not ours becomes a plain ShowcauseError with that code."""
-    info = error_details_pb2.ErrorInfo()
+    info, again = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            detail.Unpack(info)
+        for message in (info, again):
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
     given = {key: info.metadata.get(key, "") for key in ("field", "value", "allowed")}
-    return restored(status.code, info.reason, status.message, **given)
+    seconds = again.retry_delay.ToNanoseconds() / 1e9
+    return restored(status.code, info.reason, status.message, **given, retry_seconds=seconds)
 
 
-def restored(code: int, reason: str, message: str, *, field: str, value: str, allowed: str) -> ShowcauseError:
+def restored(
+    code: int, reason: str, message: str, *, field: str, value: str, allowed: str, retry_seconds: float = 0.0
+) -> ShowcauseError:
     """An error from what was sent of it; the message is whole already."""
-    error = BY_CODE.get(code, ShowcauseError)(reason, message)
+    error = BY_CODE.get(code, ShowcauseError)(reason, message, retry_seconds=retry_seconds)
     error.code, error.field, error.value, error.allowed = code, field, value, allowed
     return error
 

@@ -1,8 +1,9 @@
 """What TorchServe runs in each worker process; ``handlers/`` has a class of it for each kind of network.
 
-The gateway sends the fields ``operation``, ``request``, ``deadline`` and ``request_id``, and gets envelopes. A plain
-photo (sent to TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the model's
-first method for the strongest class.
+The gateway sends the fields ``operation``, ``request``, ``deadline``, ``request_id``, ``ticket``, and gets envelopes.
+Whose ticket lies as a file in the folder SHOWCAUSE_GONE has gone away: what nobody reads is not computed. A plain photo
+(sent to TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the model's first
+method for the strongest class.
 """
 
 import os
@@ -25,6 +26,8 @@ from showcause.worker import Call, explain
 class Handler:
     """One model in one worker process. TorchServe takes a class of the handler's own file, so that each derives one."""
 
+    gone = Path(os.devnull)  # without a gateway nobody's leaving is told
+
     def initialize(self, context: Any) -> None:
         """Loads the model that TorchServe has unpacked."""
         warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a photo is the caller's to know
@@ -33,6 +36,7 @@ class Handler:
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
         torch.set_num_threads(int(os.environ.get("SHOWCAUSE_WORKER_THREADS", torch.get_num_threads())))
         self.model = load(Path(properties["model_dir"]), device)
+        self.gone = Path(os.environ.get("SHOWCAUSE_GONE", self.gone))
         self.limits = Limits(
             int(os.environ.get("SHOWCAUSE_MAX_IMAGE_BYTES", Limits.image_bytes)),
             int(os.environ.get("SHOWCAUSE_MAX_IMAGE_PIXELS", Limits.image_pixels)),
@@ -40,18 +44,19 @@ class Handler:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """A batch of rows -> as many answers."""
-        envelopes = explain(self.model, [to_call(row) for row in data], self.limits)
+        envelopes = explain(self.model, [to_call(row, self.gone) for row in data], self.limits)
         return [
             envelope if "operation" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)
         ]
 
 
-def to_call(row: Mapping[str, Any]) -> Call:
+def to_call(row: Mapping[str, Any], gone: Path) -> Call:
     """One row of TorchServe's batch."""
     if "operation" in row:
-        deadline = bytes(row["deadline"]).decode()
-        request_id = bytes(row["request_id"]).decode()
-        return Call(bytes(row["operation"]).decode(), bytes(row["request"]), float(deadline), request_id)
+        operation, deadline, request_id, ticket = (
+            bytes(row[field]).decode() for field in ("operation", "deadline", "request_id", "ticket")
+        )
+        return Call(operation, bytes(row["request"]), float(deadline), request_id, (gone / ticket).exists)
     photo = row.get("data") or row.get("body")
     # A JSON body comes parsed: it is no photo, and is answered like one that is missing.
     image = bytes(photo) if isinstance(photo, bytes | bytearray) else b""

@@ -208,8 +208,9 @@ class Part:
 class Explanation:
     """One reason for one target by one method.
 
-    map: (h, w) attribution over the frame's ``seen``. weights: (6, H, W), W itself. parts: strongest first. box: in
-    photo pixels, around what is above box_threshold times the map's maximum, where asked for and where there is any.
+    map: (h, w) attribution over the frame's ``seen``; map_dtype: what it was sent in, as numpy calls it. weights:
+    (6, H, W), W itself. parts: strongest first. box: in photo pixels, around what is above box_threshold times the
+    map's maximum, where asked for and where there is any.
     """
 
     method: str
@@ -222,6 +223,7 @@ class Explanation:
     parts: tuple[Part, ...] = ()
     box: Rectangle | None = None
     box_threshold: float = 0.0
+    map_dtype: str = "float32"
 
     @property
     def residual(self) -> Residual | None:
@@ -277,6 +279,15 @@ class Reply:
             raise LookupError("this reply has no explanation: it came from predict")
         return self.explanations[0]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the explanations, all different, as names of files."""
+        names: list[str] = []
+        for number, explanation in enumerate(self.explanations, start=1):
+            name = re.sub(r"[^\w-]+", "_", f"{explanation.target}-{explanation.method}")
+            names.append(f"{name}-{number}" if name in names else name)  # labels may differ in punctuation alone
+        return names
+
     def as_dict(self) -> dict[str, object]:
         """All but maps, weights and pictures, as JSON can hold it; of those, the shapes and kinds."""
         return {
@@ -290,6 +301,8 @@ class Reply:
                     "residual": explanation.residual
                     and asdict(explanation.residual) | {"relative_residual": explanation.residual.relative},
                     "map_shape": None if explanation.map is None else list(explanation.map.shape),
+                    "map_dtype": None if explanation.map is None else explanation.map_dtype,
+                    "weights_shape": None if explanation.weights is None else list(explanation.weights.shape),
                     "pictures": [picture.kind for picture in explanation.pictures],
                     "parts": [asdict(part) for part in explanation.parts],
                     "test_scores": [asdict(score) for score in explanation.test_scores],
@@ -305,16 +318,13 @@ class Reply:
         }
 
     def save(self, folder: Path | str, stem: str) -> list[Path]:
-        """Writes ``STEM.json``, and for each explanation its pictures (.png), map and weights (.npy); the paths."""
+        """Writes ``STEM.json``, and beside it each explanation's pictures (``STEM.NAME.KIND.png``), map and weights
+        (``.npy``), NAME as in ``names``; the paths."""
         folder = Path(folder)
         written = [folder / f"{stem}.json"]
         written[0].parent.mkdir(parents=True, exist_ok=True)
         written[0].write_text(json.dumps(self.as_dict(), indent=2) + "\n")
-        names: set[str] = set()
-        for number, explanation in enumerate(self.explanations, start=1):
-            name = re.sub(r"[^\w-]+", "_", f"{explanation.target}-{explanation.method}")
-            name = f"{name}-{number}" if name in names else name  # labels may differ in punctuation alone
-            names.add(name)
+        for name, explanation in zip(self.names, self.explanations, strict=True):
             for picture in explanation.pictures:
                 written.append(folder / f"{stem}.{name}.{picture.kind}.png")
                 written[-1].write_bytes(picture.png)

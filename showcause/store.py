@@ -34,6 +34,20 @@ class Entry:
         return self.manifest.name if self.manifest else self.folder.name
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """Name and version: what no two folders of a store may have in common."""
+        return (self.name, self.manifest.version) if self.manifest else (self.folder.name,)
+
+    def problem_of_weights(self) -> str:
+        """Why the weights are not those that are pinned, "" if they are; reads them."""
+        try:
+            if self.manifest:
+                self.manifest.check_weights()
+        except (ManifestError, OSError) as error:
+            return str(error)
+        return ""
+
+    @property
     def weights_bytes(self) -> int:
         """Size of the weights; 0 without."""
         path = self.folder / "weights.safetensors"
@@ -57,10 +71,10 @@ def entries(store: Path) -> list[Entry]:
     if not store.is_dir():
         raise StoreError(f"--model-store {store} is no folder")
     found = [_entry(folder) for folder in model_folders(store)]
-    count = Counter(entry.name for entry in found)
+    count = Counter(entry.identity for entry in found)
     return [
-        replace(entry, problem=f"{store}: two models have the name {entry.name!r}")
-        if count[entry.name] > 1 and not entry.problem
+        replace(entry, problem=f"{store}: two folders hold {' '.join(entry.identity)}")
+        if count[entry.identity] > 1 and not entry.problem
         else entry
         for entry in found
     ]

@@ -1,10 +1,11 @@
 """Replies between plain data (``showcause.reply``) and protobuf (``showcause.v1``), and the engine's envelope.
 
-Between the gateway and the engine a reply is one byte (0: a serialised response, 1: a serialised google.rpc.Status) and
-the payload, so that one bad item does not harm its neighbours in a batch and the gateway can pass a good one on unread.
-Imports no torch.
+Between the gateway and the engine a reply is an ``Envelope`` (showcause.engine.v1): a serialised response or a
+google.rpc.Status, so that one bad item does not harm its neighbours in a batch and the gateway can pass a good one on
+unread; and what it cost. Imports no torch.
 """
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from google.protobuf.json_format import MessageToDict
@@ -12,11 +13,10 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 from showcause import reply as r
+from showcause.engine.v1.envelope_pb2 import Envelope
 from showcause.errors import (
     InvalidArgument,
-    ResourceExhausted,
     ShowcauseError,
-    Unavailable,
     from_status,
     restored,
     to_status,
@@ -25,10 +25,8 @@ from showcause.v1 import input_pb2, model_pb2, service_pb2
 from showcause.wire_explanation import read_agreement, read_explanation, read_rectangle, rectangle_message
 from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS, REASONS, name_of
 
-OK, FAILED = b"\x00", b"\x01"
 # Larger photos are not sent on a stream: whatever the service's own limit is, its transport takes at least this much.
 MOST_STREAMED_BYTES = 32 * 1024 * 1024
-RETRY_SECONDS = 1.0  # when to try again what was refused for a while
 M = TypeVar("M", bound=Message)
 
 
@@ -40,20 +38,23 @@ def parsed(kind: type[M], data: bytes) -> M:
         raise InvalidArgument("REQUEST_MALFORMED", f"the bytes are no {kind.DESCRIPTOR.full_name}") from error
 
 
-def seal(outcome: service_pb2.ExplainResponse | ShowcauseError) -> bytes:
-    """An outcome as the engine's envelope."""
+def seal(outcome: service_pb2.ExplainResponse | ShowcauseError, cost_seconds: Mapping[str, float] = {}) -> bytes:
+    """An outcome as the engine's envelope. cost_seconds: see ``Envelope``."""
     if isinstance(outcome, ShowcauseError):
-        return FAILED + to_status(outcome).SerializeToString()
-    return OK + outcome.SerializeToString()
+        return Envelope(failure=to_status(outcome).SerializeToString(), cost_seconds=cost_seconds).SerializeToString()
+    return Envelope(response=outcome.SerializeToString(), cost_seconds=cost_seconds).SerializeToString()
 
 
-def unseal(envelope: bytes) -> bytes:
+def unseal(sealed: bytes) -> bytes:
     """The serialised response in an envelope; raises the error if it holds one."""
-    if envelope[:1] == FAILED:
-        raise from_status(status_pb2.Status.FromString(envelope[1:]))
-    if envelope[:1] != OK:
-        raise ValueError(f"an envelope begins with byte 0 or 1, not {envelope[:1]!r}")
-    return envelope[1:]
+    return opened(Envelope.FromString(sealed))
+
+
+def opened(envelope: Envelope) -> bytes:
+    """The same for who has read the envelope already."""
+    if envelope.failure:
+        raise from_status(status_pb2.Status.FromString(envelope.failure))
+    return envelope.response
 
 
 def stream_response(name: str, response: bytes) -> bytes:
@@ -78,8 +79,8 @@ def stream_error(name: str, error: ShowcauseError) -> bytes:
         value=error.value,
         allowed=error.allowed,
     )
-    if isinstance(error, ResourceExhausted | Unavailable):
-        message.retry_delay_seconds = RETRY_SECONDS
+    if error.retry_seconds:
+        message.retry_delay_seconds = error.retry_seconds
     return service_pb2.ExplainStreamResponse(id=name, error=message).SerializeToString()
 
 
@@ -94,7 +95,13 @@ def read_event(message: service_pb2.ExplainStreamResponse) -> r.Streamed | None:
             return r.Streamed(
                 message.id,
                 error=restored(
-                    sent.code, reason, sent.message, field=sent.field, value=sent.value, allowed=sent.allowed
+                    sent.code,
+                    reason,
+                    sent.message,
+                    field=sent.field,
+                    value=sent.value,
+                    allowed=sent.allowed,
+                    retry_seconds=sent.retry_delay_seconds,
                 ),
             )
     return None

@@ -163,6 +163,7 @@ def read_explanation(message: explanation_pb2.Explanation) -> r.Explanation:
         parts=tuple(read_part(part) for part in message.parts),
         box=read_rectangle(message.box) if message.HasField("box") else None,
         box_threshold=message.box_threshold,
+        map_dtype=DTYPES[message.map.dtype].name,
     )
 
 

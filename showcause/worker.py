@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -47,18 +47,21 @@ class Call:
     """One request as the engine hands it over.
 
     request: a serialised ExplainRequest or PredictRequest. deadline: seconds since the epoch after which nobody waits
-    any more. request_id: for the log.
+    any more. request_id: for the log. gone: whether the caller has gone away.
     """
 
     operation: str
     request: bytes
     deadline: float | None = None
     request_id: str = ""
+    gone: Callable[[], bool] = lambda: False
 
-    def check_deadline(self) -> None:
+    def check_wanted(self) -> None:
         """Raises DeadlineExceeded when nobody waits any more: before each expensive step, so that it is not taken."""
         if self.deadline is not None and time.time() > self.deadline:
             raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the worker could answer")
+        if self.gone():
+            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the caller has gone away")
 
 
 @dataclass
@@ -95,14 +98,19 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
         group = [item for item in items if item.company == key and _still_wanted(item)]
         if group:
             _compute(model, group, clock)
-    answered = [
-        _guarded(item.call, _answer, model, item, clock) if isinstance(item, Item) else item for item in prepared
-    ]
-    return [seal(outcome) for outcome in answered]
+    return [_sealed(model, item, clock) if isinstance(item, Item) else seal(item) for item in prepared]
+
+
+def _sealed(model: Model, item: Item, clock: "_Clock") -> bytes:
+    """One item's envelope, with what it cost where it was computed."""
+    began = time.perf_counter()
+    outcome = _guarded(item.call, _answer, model, item, clock)
+    pictures = len(item.job.pictures) * len(item.found)
+    return seal(outcome, {} if item.failure else clock.cost(item.methods, pictures, time.perf_counter() - began))
 
 
 def _still_wanted(item: Item) -> bool:
-    late = _guarded(item.call, item.call.check_deadline)
+    late = _guarded(item.call, item.call.check_wanted)
     item.failure = late if isinstance(late, ShowcauseError) else None
     return item.failure is None
 
@@ -115,7 +123,7 @@ def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
         passes = {tape.hold: model.net.run(batch, tape) for tape in tapes or [Tape()]}
         _take_results(model, group, next(iter(passes.values())))
         clock.lap("forward_seconds")
-        _attribute(model, group, passes)
+        _attribute(model, group, passes, clock)
         clock.lap("explain_seconds")
     except Exception:
         log.exception("a batch of %d requests failed", len(group))
@@ -125,7 +133,7 @@ def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
 
 def _prepare(model: Model, call: Call, limits: Limits) -> Item:
     """Reads the request and the photo; everything that can be wrong with either is found here."""
-    call.check_deadline()
+    call.check_wanted()
     job = OPERATIONS[call.operation](call.request, model.manifest, model.layers)
     methods = {
         name: METHODS[name].settle(method, f"methods[{position}]", job.targets, model)
@@ -164,7 +172,7 @@ def _take_results(model: Model, group: list[Item], forward: Forward) -> None:
             item.targets = Resolver(forward, row, ranking, model.manifest.labels)(item.job.targets)
 
 
-def _attribute(model: Model, group: list[Item], passes: Mapping[bool, Forward]) -> None:
+def _attribute(model: Model, group: list[Item], passes: Mapping[bool, Forward], clock: "_Clock") -> None:
     """Runs every method that the group's items ask for, once for all of them."""
     asks: dict[str, list[Ask]] = defaultdict(list)
     for row, item in enumerate(group):
@@ -172,8 +180,10 @@ def _attribute(model: Model, group: list[Item], passes: Mapping[bool, Forward]) 
             asks[name] += [Ask(row, target, parameters) for target in item.targets]
     for name, wanted in asks.items():
         forward = passes[METHODS[name].needs(wanted[0].parameters, model).hold]
+        began = time.perf_counter()
         for ask, attribution in zip(wanted, METHODS[name].explain(forward, wanted, model), strict=True):
             group[ask.row].found[ask.target, name] = attribution
+        clock.count(name, len(wanted), time.perf_counter() - began)
 
 
 def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainResponse:
@@ -302,16 +312,30 @@ def _guarded(call: Call, step: Callable[..., T], *arguments: object) -> T | Show
 
 
 class _Clock:
-    """Adds up the time between laps, by stage."""
+    """Adds up the time between laps, by stage; and what each method took, over how many targets."""
 
     def __init__(self, batch_size: int):
         self.batch_size, self.last = batch_size, time.perf_counter()
         self.seconds: dict[str, float] = defaultdict(float)
+        self.methods: dict[str, tuple[int, float]] = {}
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage] += now - self.last
         self.last = now
+
+    def count(self, method: str, targets: int, seconds: float) -> None:
+        before, so_far = self.methods.get(method, (0, 0.0))
+        self.methods[method] = before + targets, so_far + seconds
+
+    def cost(self, methods: Iterable[str], pictures: int, render_seconds: float) -> dict[str, float]:
+        """An item's share, as ``Envelope`` has it; render_seconds: of the item's own pictures and messages."""
+        shared = (self.seconds["decode_seconds"] + self.seconds["forward_seconds"]) / self.batch_size
+        cost = {"pass": shared, **({"picture": render_seconds / pictures} if pictures else {})}
+        for name in methods:
+            targets, seconds = self.methods.get(name, (0, 0.0))
+            cost |= {name: seconds / targets} if targets else {}
+        return cost
 
     def timings(self, render_seconds: float) -> model_pb2.Timings:
         return model_pb2.Timings(**self.seconds, render_seconds=render_seconds, batch_size=self.batch_size)

@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "showcause"
 # Each may import the ones before it.
 LAYERS = ["layers", "nets", "methods", "model", "importing", "worker", "handler", "evaluation", "train"]
 TORCH_FREE = [
-    "agreement", "box", "channels", "client", "engine", "errors", "gateway", "image", "manifest", "map_scores",
+    "admin", "agreement", "box", "channels", "client", "engine", "errors", "gateway", "image", "manifest", "map_scores",
     "outline", "part_names", "paths", "placing", "progress", "render", "render_channels", "render_parts", "reply",
-    "request", "store", "v1", "wire", "wire_explanation", "wire_tables", "wishes",
+    "request", "sameness", "store", "tls", "v1", "verification", "wire", "wire_explanation", "wire_tables", "wishes",
 ]  # fmt: skip
 COMMAND_LINE = ["cli", "commands"]  # torch-free until a subcommand that needs torch runs
 

@@ -64,10 +64,12 @@ def test_stores_that_are_empty_or_missing(run, tmp_path):
     assert f"--model-store {tmp_path / 'missing'} is no folder" in output
 
 
-def test_two_models_of_one_name_are_seen(run, models):
-    text = (models / "second/model.toml").read_text()
-    (models / "second/model.toml").write_text(text.replace('name = "second"', 'name = "first"'))
-    assert run("list")[1].count("two models have the name 'first'") == 2
+def test_two_folders_of_one_name_and_version_are_seen(run, models):
+    text = (models / "second/model.toml").read_text().replace('name = "second"', 'name = "first"')
+    (models / "second/model.toml").write_text(text)
+    assert run("list")[1].count("two folders hold first 1.0") == 2
+    (models / "second/model.toml").write_text(text.replace('version = "1.0"', 'version = "1.1"'))
+    assert "two folders" not in run("list")[1]
 
 
 def test_the_environment_names_the_store(models, monkeypatch, capsys):

@@ -30,17 +30,20 @@ EXAMPLES = {
 }
 PROBLEMS = {
     400: "The request is wrong, or this model cannot do what it asks.",
+    401: "The service asks for a token (Authorization: Bearer TOKEN), and none came, or one that it does not know.",
+    403: "The token is not good for this model.",
     404: "There is no such model, version or label.",
     405: "Another verb is allowed here: see Allow.",
     406: "None of the types in Accept is sent here.",
     413: "More bytes or pixels than the server takes.",
     415: "A body of this type is not read.",
-    429: "The model's queue is full: try again later.",
+    429: "The model's queue is full, or too many requests are being sent: try again later.",
     500: "A fault of the service; the request id finds it in the log.",
     503: "The engine or its worker is not there: try again.",
     504: "The time was up before the work was done.",
 }
-OF_WORK, OF_A_LIST, OF_A_MODEL = tuple(PROBLEMS), (400, 405, 406, 500), (400, 404, 405, 406, 500)
+OF_WORK, OF_A_LIST = tuple(PROBLEMS), (400, 401, 405, 406, 500)
+OF_A_MODEL = (*OF_A_LIST, 403, 404)
 
 
 def document(contract: Contract) -> dict[str, Any]:
@@ -66,6 +69,7 @@ def document(contract: Contract) -> dict[str, Any]:
             "headers": {
                 "x-request-id": {"description": "Names this call in the log.", "schema": {"type": "string"}},
                 "retry-after": {"description": "Seconds.", "schema": {"type": "integer"}},
+                "www-authenticate": {"description": "What to send.", "schema": {"const": "Bearer"}},
             },
         },
     }
@@ -245,8 +249,9 @@ def _problem(contract: Contract) -> Schema:
 
 def _problem_response(status: int) -> dict[str, Any]:
     response = _answer(PROBLEMS[status], {"application/problem+json": _schema("Problem")})
-    if status in (429, 503):
-        response["headers"]["retry-after"] = {"$ref": "#/components/headers/retry-after"}
+    for header, statuses in (("retry-after", (429, 503)), ("www-authenticate", (401,))):
+        if status in statuses:
+            response["headers"][header] = {"$ref": f"#/components/headers/{header}"}
     return response
 
 

@@ -13,8 +13,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = (Path("showcause/v1"), Path("showcause/engine/v1"))
-SERVICE = "showcause/v1/service.proto"
+PACKAGES = (Path("showcause/v1"), Path("showcause/admin/v1"), Path("showcause/engine/v1"))
+SERVICE, ADMIN = "showcause/v1/service.proto", "showcause/admin/v1/admin.proto"
 OPENAPI = Path("showcause/gateway/openapi.json")
 
 
@@ -24,7 +24,7 @@ def generate(out: Path) -> None:
     well_known = str(Path(grpc_tools.__file__).parent / "_proto")
     arguments = ["protoc", f"-I{ROOT / 'protos'}", f"-I{well_known}", f"--python_out={out}", f"--pyi_out={out}"]
     if protoc.main([*arguments, *sources]) or protoc.main(
-        [*arguments[:3], f"--grpc_python_out={out}", str(ROOT / "protos" / SERVICE)]
+        [*arguments[:3], f"--grpc_python_out={out}", *(str(ROOT / "protos" / name) for name in (SERVICE, ADMIN))]
     ):
         raise SystemExit("protoc failed; its message stands above")
     _write_openapi(out, arguments[:3])

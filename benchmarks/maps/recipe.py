@@ -3,9 +3,9 @@
     python benchmarks/maps/recipe.py --data DATA --features vgg16_features_imagenet.safetensors --out runs/maps
 
 The network of the CHIP paper (Cui, Wang, Wang: arXiv 1902.02497) with the training of animals-cnn: convolutions up to
-conv5_2 as ImageNet training left them, conv5_3, an added layer and the head trained over three cached views (5 GB).
-Its weights (30 MB) are not shipped. OUT/animals-vgg16 is a model folder; the end says what to call next. On two cores
-about an hour and a half; an interrupted run goes on where it was.
+conv5_2 as ImageNet training left them, conv5_3, an added layer and the head trained over cached views. Its weights
+(30 MB) are not shipped. OUT/animals-vgg16 is a model folder; the end says what to call next. An interrupted training
+goes on where it was. VGG-16 is ten times as dear as AlexNet: --size and --pictures make it bearable on a CPU.
 """
 
 import argparse
@@ -18,24 +18,24 @@ from showcause.train.animal_nets import FILTERS, SIZE, as_plain, as_served, repo
 from showcause.train.animals import category_names, predict, read_crops
 from showcause.train.report import pin
 
-PLACES = 14  # side of the grid of conv5
+STRIDE = 16  # pixels of the input between places of conv5
 VIEWS = ("object", "moved", "whole")
-MANIFEST = f"""\
+MANIFEST = """\
 name = "animals-vgg16"
 version = "1.0"
 description = "30 animals; an ordinary VGG-16 with global average pooling"
 network = "plain_vgg16"
 probability = "softmax"
-methods = ["grad_cam", "cam", "chip", "refined_chip", "gradient"]
+methods = ["grad_cam", "cam", "chip", "gradient"]
 weights_sha256 = ""
 
 [network_options]
 head = "pooled"
-added = {FILTERS}
+added = {filters}
 
 [input]
-width = {SIZE}
-height = {SIZE}
+width = {size}
+height = {size}
 preprocessing = "squash"
 
 [serving]
@@ -50,27 +50,39 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with crops.csv and scenes.csv")
     parser.add_argument("--features", type=Path, required=True, help="VGG-16's convolutions, ImageNet-trained")
     parser.add_argument("--out", type=Path, default=Path("runs/maps"), help="cache, checkpoint and the model folder")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=SIZE, help="of the input, in pixels")
+    parser.add_argument("--pictures", type=int, help="of a category, at most (all)")
+    parser.add_argument("--views", nargs="+", default=VIEWS, choices=VIEWS)
     options = parser.parse_args()
 
     names = category_names(options.data)
-    views = options.out / "views"
+    size = options.size
     twin = train(
-        options.data, options.features, views, options.out, False, network="vgg16", kinds=VIEWS, steps=options.steps
+        options.data,
+        options.features,
+        options.out / "views",
+        options.out,
+        masked=False,
+        network="vgg16",
+        kinds=options.views,
+        steps=options.steps,
+        size=size,
+        most=options.pictures,
     )
-    net = as_plain(twin, PLACES, "plain_vgg16")
+    net = as_plain(twin, size // STRIDE, "plain_vgg16")
     some = read_crops(options.data, "val", names)[::50]
-    difference = (predict(net, some, SIZE) - predict(twin, some, SIZE)).abs().max()
+    difference = (predict(net, some, size) - predict(twin, some, size)).abs().max()
     print(f"logits differ from the twin's by at most {difference:.1g} on {len(some)} val crops")
 
     folder = options.out / "animals-vgg16"
     untrained = partial(build, "plain_vgg16", len(names), {"head": "pooled", "added": FILTERS})
     served = as_served(net, untrained, folder / "weights.safetensors")
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
-    (folder / "model.toml").write_text(MANIFEST, "utf-8")
-    pin(SIZE, folder)
+    (folder / "model.toml").write_text(MANIFEST.format(filters=FILTERS, size=size), "utf-8")
+    pin(size, folder)
     load(folder, with_chip=False)
-    report(served, options.data)
+    report(served, options.data, size)
     print(
         f"{folder}: now\n"
         f"  showcause train chip --model animals-vgg16 --store {options.out} --layers LAYERS --data {options.data}\n"

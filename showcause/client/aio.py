@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
 
 from showcause import reply as r
-from showcause.client import calls
+from showcause.client import calls, connect
 from showcause.client.outgoing import IN_HAND, Named, Outgoing
 from showcause.errors import from_rpc_error
 from showcause.v1 import model_pb2, service_pb2
@@ -29,10 +30,21 @@ class AsyncClient:
         address: str = calls.DEFAULT_ADDRESS,
         timeout_seconds: float = calls.DEFAULT_TIMEOUT_SECONDS,
         metadata: Sequence[tuple[str, str]] = (),
+        *,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+        tls: bool | None = None,
     ):
-        self._channel = grpc.aio.insecure_channel(address, options=calls.CHANNEL_OPTIONS)
+        credentials = connect.credentials(address, token, ca, certificate, key, tls)
+        options = connect.options(address)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, options=options)
         self._stub: Any = ExplanationServiceStub(self._channel)
-        self._timeout, self._metadata = timeout_seconds, tuple(metadata)
+        self._timeout, self._metadata = timeout_seconds, (*metadata, *connect.authorization(token))
 
     async def explain(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
         """See ``Client.explain``."""

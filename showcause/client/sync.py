@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Any
 import grpc
 
 from showcause import reply as r
-from showcause.client import calls
+from showcause.client import calls, connect
 from showcause.client.outgoing import IN_HAND, Named, Outgoing
 from showcause.errors import from_rpc_error
 from showcause.v1 import model_pb2, service_pb2
@@ -28,7 +29,11 @@ class Client:
             print(reply.predictions[0].label, reply.explanation.evidence.relative)
 
     address: host:port of gRPC. timeout_seconds: for each call. metadata: sent with each call, such as
-    ``[("x-request-id", "...")]``. Every call raises a ``showcause.errors.ShowcauseError`` if it fails.
+    ``[("x-request-id", "...")]``. token: sent with each call, where the service asks for one. ca: file (PEM) of the
+    authority that signed the service's certificate; certificate, key: files of one's own, where the service asks for
+    them. tls: by default wherever ca or certificate is given; True takes public authorities (those that come with
+    gRPC), and False sends a token in plain text to another machine, which is refused otherwise.
+    Every call raises a ``showcause.errors.ShowcauseError`` if it fails; files that cannot be used are an OSError.
     """
 
     def __init__(
@@ -36,10 +41,21 @@ class Client:
         address: str = calls.DEFAULT_ADDRESS,
         timeout_seconds: float = calls.DEFAULT_TIMEOUT_SECONDS,
         metadata: Sequence[tuple[str, str]] = (),
+        *,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+        tls: bool | None = None,
     ):
-        self._channel = grpc.insecure_channel(address, options=calls.CHANNEL_OPTIONS)
+        credentials = connect.credentials(address, token, ca, certificate, key, tls)
+        options = connect.options(address)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=options)
         self._stub = ExplanationServiceStub(self._channel)
-        self._timeout, self._metadata = timeout_seconds, tuple(metadata)
+        self._timeout, self._metadata = timeout_seconds, (*metadata, *connect.authorization(token))
 
     def explain(self, photo: calls.Photo, **wishes: Any) -> r.Reply:
         """A prediction and its reasons.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from showcause.client import Client
 from showcause.client.calls import method_message
+from showcause.commands import connection
 from showcause.commands.journal import Journal, JournalError
 from showcause.commands.screen import Screen
 from showcause.errors import ShowcauseError
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     stopped, code = "", 0
     with journal, screen:
         try:
-            with Client(options.address, options.timeout) as client:
+            with connection.client(options) as client:
                 for done in client.explain_stream(todo(), **wishes):
                     name = names[int(done.id)]
                     screen.show(photos[name], _keep(done, name, photos[name], options.out, journal), done)
@@ -149,7 +149,7 @@ def _usual_pictures(options: argparse.Namespace) -> list[str]:
     """The overlay, and what else all of the methods can draw."""
     methods = options.method
     if not methods:
-        with Client(options.address, options.timeout) as client:
+        with connection.client(options) as client:
             methods = [client.model(options.model).methods[0].name]
     return ["overlay", *(kind for kind, able in SPECIAL_PICTURES.items() if set(methods) <= set(able))]
 

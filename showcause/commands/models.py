@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from showcause import store
-from showcause.client import Client
-from showcause.commands import models_add, models_channels, models_import
+from showcause.commands import connection, models_add, models_admin, models_channels, models_import
 from showcause.manifest import Manifest, ManifestError
 from showcause.store import Entry, StoreError
 from showcause.v1 import input_pb2, model_pb2
@@ -43,9 +42,7 @@ def _where_flags(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--address", metavar="HOST:PORT", help="ask the service there (gRPC) and not a folder")
     store.add_flag(where)
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS", help="longest to wait for a service (%(default)g)"
-    )
+    connection.add_flags(parser)
     parser.add_argument("--json", action="store_true", help="JSON on stdout, and nothing else")
 
 
@@ -67,7 +64,7 @@ def _remove_flags(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     if options.address:
-        with Client(options.address, options.timeout) as client:
+        with connection.client(options) as client:
             served = client.models()
         found, as_json = [_of_service(model) for model in served], [_as_dict(model) for model in served]
     else:
@@ -93,7 +90,7 @@ def _list(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     layers: Mapping[str, tuple[int, int, int]] = {}
     if options.address:
-        with Client(options.address, options.timeout) as client:
+        with connection.client(options) as client:
             served = client.model(options.name)
         model, labels, card, as_json = _of_service(served), list(served.labels), served.card, _as_dict(served)
     else:
@@ -102,7 +99,7 @@ def _show(options: argparse.Namespace) -> int:
             raise StoreError(entry.problem)
         model, labels, card = _of_folder(entry), list(entry.manifest.labels), entry.manifest.card
         layers, why_not = _layers(entry.manifest)
-        model["problem"] = model["problem"] or _problem_of_weights(entry.manifest) or why_not
+        model["problem"] = model["problem"] or entry.problem_of_weights() or why_not
         as_json = model | {"labels": labels, "layers": layers, "card": card}
     if options.json:
         print(json.dumps(as_json, indent=2))
@@ -200,22 +197,22 @@ def _of_service(model: model_pb2.Model) -> dict[str, Any]:
         },
         "probability": kind.removeprefix("PROBABILITY_KIND_").lower(),
         "methods": [method.name for method in model.methods],
+        "versions": ", ".join(model.versions),
+        "cost": _cost(model),
         "weights_sha256": model.weights_sha256,
         "state": model_pb2.ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower(),
     }
 
 
+def _cost(model: model_pb2.Model) -> str:
+    """What was measured while serving; "" before anything was."""
+    steps = {"photo": model.cost_seconds, **{method.name: method.cost_seconds for method in model.methods}}
+    return ", ".join(f"{name} {seconds * 1000:.3g} ms" for name, seconds in steps.items() if seconds)
+
+
 def _as_dict(model: model_pb2.Model) -> dict[str, Any]:
     """The contract's own JSON."""
     return MessageToDict(model, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-
-def _problem_of_weights(manifest: Manifest) -> str:
-    try:
-        manifest.check_weights()
-    except ManifestError as error:
-        return str(error)
-    return ""
 
 
 def _layers(manifest: Manifest) -> tuple[Mapping[str, tuple[int, int, int]], str]:
@@ -252,4 +249,19 @@ ACTIONS: dict[str, tuple[str, Any, Any]] = {
     "add": (models_add.HELP, models_add.add_flags, models_add.run),
     "import": (models_import.HELP, models_import.add_flags, models_import.run),
     "remove": ("Delete a model's folder.", _remove_flags, _remove),
+    "load": (
+        "Load a folder into a running service, or read it anew, without a lost request.",
+        models_admin.load_flags,
+        models_admin.load,
+    ),
+    "unload": (
+        "Take a model, or a version, out of a running service.",
+        models_admin.unload_flags,
+        models_admin.unload,
+    ),
+    "default": (
+        "Choose the version that answers requests which name none.",
+        models_admin.default_flags,
+        models_admin.default,
+    ),
 }

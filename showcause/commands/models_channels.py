@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from showcause import render_channels, store
-from showcause.client import Client
 from showcause.client.calls import channels_request
+from showcause.commands import connection
 from showcause.store import StoreError
 from showcause.v1 import service_pb2
 
@@ -54,7 +54,7 @@ def _found(options: argparse.Namespace) -> service_pb2.GetChannelImportanceRespo
     """From a service, or from a folder of the store; both answer with the same words."""
     wishes = {"layer": options.layer, "classes": options.label, "count": options.count}
     if options.address:
-        with Client(options.address, options.timeout) as client:
+        with connection.client(options) as client:
             return client.channels(options.name, **wishes)
     from showcause.channels import channel_importance, read_distilled  # which a client alone cannot read
 

@@ -8,7 +8,7 @@ from pathlib import Path
 # Above every reply that a request may ask for (request.MOST_REPLY_BYTES): an over-size reply would kill a worker.
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 TOKEN_MINUTES = 10 * 365 * 24 * 60  # TorchServe's default of an hour would lock the gateway out
-QUEUE_SIZE = 100  # requests waiting for one model
+QUEUE_SIZE = 100_000  # requests waiting for one model: the gateway lets in far fewer
 
 LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="error">
@@ -72,6 +72,7 @@ def write_config(folder: Path, store: Path, archives: Sequence[str], ports: Port
         "max_response_size": MAX_MESSAGE_BYTES,
         "token_expiration_min": TOKEN_MINUTES,
         "disable_token_authorization": "false",
+        "enable_model_api": "true",  # loading while it runs; of archives in the store alone
         "allowed_urls": "none://nothing",
         "enable_envvars_config": "false",
         "install_py_dep_per_model": "false",

@@ -27,8 +27,11 @@ def handler_of(manifest: Manifest) -> Path:
     return handler
 
 
-def pack(manifest: Manifest, out: Path, workers: int | None = None) -> Path:
-    """Writes ``out/NAME.mar`` and returns its path; raises ManifestError where the weights are not those pinned."""
+def pack(manifest: Manifest, out: Path, workers: int | None = None, name: str = "") -> Path:
+    """Writes ``out/NAME.mar`` and returns its path; raises ManifestError where the weights are not those pinned.
+
+    name: of the archive, and of the model in TorchServe; the model's own by default.
+    """
     manifest.check_weights()
     count = workers or manifest.serving.workers
     settings = {
@@ -44,7 +47,7 @@ def pack(manifest: Manifest, out: Path, workers: int | None = None) -> Path:
         settings_path = Path(folder) / "model-config.yaml"
         settings_path.write_text(yaml.safe_dump(settings))
         config = ModelArchiverConfig(
-            model_name=manifest.name,
+            model_name=name or manifest.name,
             version=manifest.version,
             handler=str(handler_of(manifest)),
             extra_files=",".join(files),
@@ -54,4 +57,4 @@ def pack(manifest: Manifest, out: Path, workers: int | None = None) -> Path:
             force=True,
         )
         ModelArchiver.generate_model_archive(config)
-    return out / f"{manifest.name}.mar"
+    return out / f"{name or manifest.name}.mar"

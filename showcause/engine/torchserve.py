@@ -2,12 +2,13 @@
 
 engine = TorchServe(manifests)
 engine.start()
-engine.wait_until_ready()        each worker of each model has loaded
+engine.wait_until_ready()        each worker of each model has loaded, or it is said why not
 ... engine.target, engine.token  for the gateway's client; engine.died() while serving
+engine.load(), engine.unload()   one model more, one less
+engine.restart()                 after it died
 engine.stop()                    work in flight is finished; nothing is left behind
 """
 
-import ctypes
 import json
 import os
 import re
@@ -19,15 +20,17 @@ import threading
 import time
 import urllib.request
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlencode
 
 from showcause.engine.config import free_ports, write_config
 from showcause.engine.java import find_java
-from showcause.engine.pack import pack
+from showcause.engine.pack import BATCH_DELAY_MS, pack
 from showcause.image import Limits
 from showcause.manifest import Manifest
 
@@ -42,7 +45,11 @@ class EngineFailed(Exception):
 
 
 class TorchServe:
-    """See the module's docstring. workers: processes a model, None for what its model.toml says."""
+    """See the module's docstring. workers: processes a model, None for what its model.toml says.
+
+    deployed: the manifests by the names that the models have in TorchServe. Each loading makes a new name, so that a
+    model and what takes its place can be there at the same time.
+    """
 
     def __init__(
         self,
@@ -51,10 +58,15 @@ class TorchServe:
         gpus: int | None = None,
         limits: Limits = Limits(),
     ):
-        self.manifests, self.workers, self.gpus, self.limits = list(manifests), workers, gpus, limits
-        self.ports = free_ports()
+        self.workers, self.gpus, self.limits = workers, gpus, limits
+        self.deployed: dict[str, Manifest] = {}
+        self._loaded: Counter[str] = Counter()
+        for manifest in manifests:
+            self.deployed[self._new_key(manifest)] = manifest
         self._home = tempfile.TemporaryDirectory(prefix="showcause-")
         self.home = Path(self._home.name)
+        self.gone = self.home / "gone"  # see ``showcause.handler``
+        self.gone.mkdir()
         self.echo = False  # whether its log is passed on to our stderr as it comes
         self._log: deque[str] = deque(maxlen=200)
         self._load_failures: Counter[str] = Counter()
@@ -71,63 +83,118 @@ class TorchServe:
         return self._key("inference")
 
     def start(self) -> None:
-        """Packs the models and starts the JVM. Call it before grpc is initialised: it forks."""
-        java, version = find_java()
-        store = self.home / "store"
-        archives = [pack(manifest, store, self.workers).name for manifest in self.manifests]
-        config = write_config(self.home, store, archives, self.ports, self.gpus)
-        quiet = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"] if version >= 24 else []
+        """Packs the models and starts the JVM."""
+        self._java, self._java_version = find_java()
+        for key, manifest in self.deployed.items():
+            pack(manifest, self._store, self.workers, key)
+        self._spawn()
+
+    def restart(self) -> None:
+        """Ends whatever is left of a JVM that died, its workers, and starts one with the same models."""
+        self._end_group()
+        self._load_failures.clear()
+        self._spawn()
+
+    def load(self, manifest: Manifest) -> str:
+        """Begins to load a model beside the others; its name here, for ``wait_until_ready``. Raises EngineFailed."""
+        key = self._new_key(manifest)
+        pack(manifest, self._store, self.workers, key)
+        self.deployed[key] = manifest
+        serving = manifest.serving
+        settings = {
+            "url": f"{key}.mar",
+            "initial_workers": self.workers or serving.workers,
+            "batch_size": serving.batch_size,
+            "max_batch_delay": BATCH_DELAY_MS,
+            "response_timeout": serving.response_timeout_seconds,
+            "synchronous": "false",
+        }
+        try:
+            self._manage("POST", f"/models?{urlencode(settings)}")
+        except (OSError, HTTPException) as error:
+            self.unload(key)
+            raise EngineFailed(f"TorchServe does not take model {manifest.name}: {error}") from error
+        return key
+
+    def unload(self, key: str) -> None:
+        """Ends a model's workers; call it when nothing is in flight there."""
+        with suppress(OSError, HTTPException):  # what it does not know is gone already
+            self._manage("DELETE", f"/models/{key}")
+        self.deployed.pop(key, None)
+        (self._store / f"{key}.mar").unlink(missing_ok=True)
+
+    def wait_until_ready(self, keys: Iterable[str] = (), say: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+        """Returns when every worker of the models (default: of all) has loaded or failed to; the reasons of the latter
+        by name. Raises EngineFailed if TorchServe ends.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        waiting, failed = set(keys or self.deployed), dict[str, str]()
+        while waiting:
+            if reason := self.died():
+                raise EngineFailed(reason)
+            for key in sorted(waiting):
+                name = self.deployed[key].name
+                if self.ready(key):
+                    waiting.remove(key)
+                    say(f"model {name} is loaded")
+                elif self._load_failures[key] >= FAILURES_BEFORE_GIVING_UP:
+                    waiting.remove(key)
+                    failed[key] = f"model {name} cannot be loaded:\n{self.log_tail()}"
+                elif time.monotonic() > deadline:
+                    waiting.remove(key)
+                    failed[key] = f"model {name} is not loaded after {START_SECONDS} s:\n{self.log_tail()}"
+            time.sleep(0.1)
+        return failed
+
+    @property
+    def _store(self) -> Path:
+        return self.home / "store"
+
+    def _new_key(self, manifest: Manifest) -> str:
+        """The model's name the first time, NAME.2 the second: names of models may look like that, too."""
+        while True:
+            self._loaded[manifest.name] += 1
+            count = self._loaded[manifest.name]
+            key = manifest.name if count == 1 else f"{manifest.name}.{count}"
+            if key not in self.deployed:
+                return key
+
+    def _spawn(self) -> None:
+        self.ports = free_ports()
+        archives = [f"{key}.mar" for key in self.deployed]
+        config = write_config(self.home, self._store, archives, self.ports, self.gpus)
+        (self.home / "key_file.json").unlink(missing_ok=True)  # of an earlier run
+        newer = self._java_version >= 24
+        quiet = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"] if newer else []
         site = _site_packages()
-        command = [
-            str(java),
-            "-XX:+ExitOnOutOfMemoryError",
-            *quiet,
-            f"-Dmodel_server_home={site}",
-            f"-Djava.io.tmpdir={self.home}",
-        ]
-        command += [f"-Dlog4j.configurationFile=file://{self.home}/log4j2.xml", "-cp", f"{site}/ts/frontend/*"]
-        command += ["org.pytorch.serve.ModelServer", "--python", sys.executable, "-f", str(config)]
-        command += ["-s", str(store), "-ncs"]
-        total = sum(self.workers or manifest.serving.workers for manifest in self.manifests)
+        child = [sys.executable, "-I", "-S", str(Path(__file__).parent / "child.py"), str(os.getpid())]
+        java = [str(self._java), "-XX:+ExitOnOutOfMemoryError", *quiet, f"-Dmodel_server_home={site}"]
+        java += [f"-Djava.io.tmpdir={self.home}", f"-Dlog4j.configurationFile=file://{self.home}/log4j2.xml"]
+        java += ["-cp", f"{site}/ts/frontend/*", "org.pytorch.serve.ModelServer"]
+        java += ["--python", sys.executable, "-f", str(config), "-s", str(self._store), "-ncs"]
+        total = sum(self.workers or manifest.serving.workers for manifest in self.deployed.values())
         environment = os.environ | {
             "TMPDIR": str(self.home),
             "LOG_LOCATION": str(self.home),
             "METRICS_LOCATION": str(self.home),
             # Workers share the cores; more threads than cores only get in each other's way.
-            "SHOWCAUSE_WORKER_THREADS": str(max(1, _cores() // total)),
+            "SHOWCAUSE_WORKER_THREADS": str(max(1, _cores() // max(1, total))),
             "SHOWCAUSE_MAX_IMAGE_BYTES": str(self.limits.image_bytes),
             "SHOWCAUSE_MAX_IMAGE_PIXELS": str(self.limits.image_pixels),
+            "SHOWCAUSE_GONE": str(self.gone),
             "PYTHONUNBUFFERED": "1",
         }
         # A session of its own, so that Ctrl-C reaches the gateway alone, which then drains.
         self._process = subprocess.Popen(
-            command,
+            [*child, *java],
             cwd=self.home,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - called before any thread is started
         )
         threading.Thread(target=self._read_log, args=(self._process.stdout,), daemon=True).start()
-
-    def wait_until_ready(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Returns when every worker of every model has loaded; raises EngineFailed with the reason otherwise."""
-        deadline = time.monotonic() + START_SECONDS
-        waiting = {manifest.name for manifest in self.manifests}
-        while waiting:
-            if reason := self.died():
-                raise EngineFailed(reason)
-            for name in sorted(waiting):
-                if self.ready(name):
-                    waiting.remove(name)
-                    say(f"model {name} is loaded")
-                elif self._load_failures[name] >= FAILURES_BEFORE_GIVING_UP:
-                    raise EngineFailed(f"model {name} cannot be loaded:\n{self.log_tail()}")
-            if waiting and time.monotonic() > deadline:
-                raise EngineFailed(f"{sorted(waiting)} not ready after {START_SECONDS} s:\n{self.log_tail()}")
-            time.sleep(0.1)
 
     def died(self) -> str:
         """Why the JVM is gone; "" while it runs."""
@@ -144,20 +211,23 @@ class TorchServe:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)  # workers outlive a JVM that was killed
-            except ProcessLookupError:
-                pass
+            self._end_group()
         self._home.cleanup()
+
+    def _end_group(self) -> None:
+        """Workers outlive a JVM that was killed."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def log_tail(self, lines: int = 30) -> str:
         """The end of TorchServe's and its workers' log."""
         return "\n".join(list(self._log)[-lines:]) or "(no log)"
 
-    def ready(self, name: str) -> bool:
+    def ready(self, key: str) -> bool:
         """Whether every worker of a model has loaded and runs."""
         try:
-            (model,) = json.loads(self._get(f"/models/{name}"))
+            (model,) = json.loads(self._manage("GET", f"/models/{key}"))
             states = [worker["status"] for worker in model["workers"]]
             return len(states) >= model["minWorkers"] and set(states) == {"READY"}
         except (OSError, HTTPException, ValueError, KeyError, TypeError):
@@ -173,9 +243,9 @@ class TorchServe:
                 if self.echo:
                     print(f"torchserve | {line}", file=sys.stderr, flush=True)
 
-    def _get(self, path: str) -> bytes:
-        """From the management API. A proxy that the environment names is for other hosts than our own loopback."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ports.management}{path}")
+    def _manage(self, method: str, path: str) -> bytes:
+        """The management API. A proxy that the environment names is for other hosts than our own loopback."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports.management}{path}", method=method)
         request.add_header("Authorization", f"Bearer {self._key('management')}")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=10) as answer:
@@ -197,10 +267,3 @@ def _site_packages() -> Path:
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _end_with_parent() -> None:
-    """On Linux, ends the JVM when the gateway is killed, so that no orphan holds memory or a GPU."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -1,18 +1,28 @@
 """The gateway's way to the engine: a protocol, and TorchServe behind it."""
 
+import asyncio
+import contextlib
 import logging
 import time
+import uuid
+from collections import deque
+from pathlib import Path
 from typing import Protocol
 
 import grpc
 
 from showcause.engine.config import MAX_MESSAGE_BYTES
 from showcause.engine.v1 import prediction_pb2
-from showcause.errors import DeadlineExceeded, ResourceExhausted, ShowcauseError, Unavailable
+from showcause.errors import DeadlineExceeded, Unavailable
 
 log = logging.getLogger(__name__)
 
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+MOST_MARKS = 10_000  # of callers who went away, until the oldest are wiped
+
+
+class WorkerDied(Exception):
+    """The process that computed the request is gone, and nobody knows what became of it."""
 
 
 class Engine(Protocol):
@@ -21,15 +31,22 @@ class Engine(Protocol):
     async def answer(self, model: str, operation: str, request: bytes, deadline: float, request_id: str) -> bytes:
         """The envelope (``showcause.wire``) for one request; deadline in seconds since the epoch.
 
-        Raises DeadlineExceeded or Unavailable.
+        model: as the engine calls it. Raises DeadlineExceeded, Unavailable, or WorkerDied. Where the caller is
+        cancelled, what was not begun is not computed.
         """
         ...
 
 
 class TorchServeClient:
-    """TorchServe's gRPC inference API on loopback."""
+    """TorchServe's gRPC inference API on loopback. gone: folder for the tickets of callers who have gone away."""
 
-    def __init__(self, target: str, token: str):
+    def __init__(self, gone: Path):
+        self._gone, self._marks = gone, deque[Path]()
+        self._up = asyncio.Event()
+        self._channel: grpc.aio.Channel | None = None
+
+    def connect(self, target: str, token: str) -> None:
+        """Requests go there from now on, those that wait for an engine first of all."""
         sizes = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.max_receive_message_length", -1)]
         self._channel = grpc.aio.insecure_channel(target, options=[*sizes, ("grpc.enable_http_proxy", 0)])
         self._metadata = (("protocol", "gRPC"), ("authorization", f"Bearer {token}"))
@@ -38,32 +55,59 @@ class TorchServeClient:
             request_serializer=prediction_pb2.PredictionsRequest.SerializeToString,
             response_deserializer=prediction_pb2.PredictionResponse.FromString,
         )
+        self._up.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests go on to the engine; not so after a connection broke, until ``connect``."""
+        return self._up.is_set()
+
+    async def disconnect(self) -> None:
+        """The engine is gone: what it had in hand raises WorkerDied, what comes now waits for the next one."""
+        self._up.clear()
+        if self._channel is not None:
+            await self._channel.close()
 
     async def answer(self, model: str, operation: str, request: bytes, deadline: float, request_id: str) -> bytes:
+        ticket = uuid.uuid4().hex
         fields = {
             "operation": operation.encode(),
             "request": request,
             "deadline": repr(deadline).encode(),
             "request_id": request_id.encode(),
+            "ticket": ticket.encode(),
         }
         message = prediction_pb2.PredictionsRequest(model_name=model, input=fields)
         try:
-            reply = await self._predict(message, metadata=self._metadata, timeout=max(0.0, deadline - time.time()))
+            async with asyncio.timeout(max(0.0, deadline - time.time())):
+                await self._up.wait()
+                reply = await self._predict(message, metadata=self._metadata)
+        except TimeoutError:
+            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the engine answered") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # nobody went away: the connection was closed under the call
+                raise WorkerDied("the engine is gone") from None
+            self._mark(ticket)
+            raise
         except grpc.aio.AioRpcError as error:
-            raise _translated(error, model) from error
+            details = error.details() or ""
+            log.warning("engine: %s: %s", error.code().name, details)
+            if "has no worker" in details:  # it was tried to start them again and again
+                raise Unavailable("ENGINE_UNAVAILABLE", f"model {model} has no worker; try again") from error
+            if error.code() == grpc.StatusCode.UNAVAILABLE:  # until somebody has looked, nothing goes there
+                self._up.clear()
+            raise WorkerDied(details) from error
         envelope: bytes = reply.prediction
         return envelope
 
+    def _mark(self, ticket: str) -> None:
+        """Tells the workers that nobody waits for this one any more."""
+        with contextlib.suppress(OSError):  # a disk that is full: then it is computed for nobody
+            (self._gone / ticket).touch()
+            self._marks.append(self._gone / ticket)
+        if len(self._marks) > MOST_MARKS:
+            self._marks.popleft().unlink(missing_ok=True)
+
     async def close(self) -> None:
-        await self._channel.close()
-
-
-def _translated(error: grpc.aio.AioRpcError, model: str) -> ShowcauseError:
-    """TorchServe's own errors; what the handler found wrong comes in the envelope instead."""
-    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the engine answered")
-    details = error.details() or ""
-    log.warning("engine: %s: %s", error.code().name, details)
-    if "has no worker" in details:
-        return ResourceExhausted("QUEUE_FULL", f"the queue of model {model} is full; try again later")
-    return Unavailable("ENGINE_UNAVAILABLE", f"the worker of model {model} is not there; try again")
+        await self.disconnect()

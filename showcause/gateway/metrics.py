@@ -2,13 +2,18 @@
 
 import time
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.requests import ClientDisconnect
 
 from showcause.errors import ShowcauseError
+from showcause.gateway.costs import PASS
+from showcause.gateway.deployments import Deployment
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -28,7 +33,14 @@ class Metrics:
         )
         self.request_bytes = Counter("showcause_request_bytes", "Bytes of requests", names, registry=registry)
         self.response_bytes = Counter("showcause_response_bytes", "Bytes of responses", names, registry=registry)
+        self.repeated = Counter(
+            "showcause_repeated_requests", "Requests asked again after a worker died", ("model",), registry=registry
+        )
         self.build = Info("showcause_build", "Version of the service", registry=registry)
+
+    def watch_deployments(self, deployments: Iterable[Deployment]) -> None:
+        """Tells of them what is true when it is asked for."""
+        self.registry.register(_OfDeployments(deployments))
 
     @contextmanager
     def watch(self, operation: str) -> Iterator["Seen"]:
@@ -41,13 +53,36 @@ class Metrics:
             code = error.code_name
             raise
         except BaseException as error:
-            code = "CANCELLED" if isinstance(error, CancelledError) else "INTERNAL"
+            code = "CANCELLED" if isinstance(error, CancelledError | ClientDisconnect) else "INTERNAL"
             raise
         finally:
             self.requests.labels(seen.model, operation, code).inc()
             self.latency.labels(seen.model, operation).observe(time.perf_counter() - began)
             self.request_bytes.labels(seen.model, operation).inc(seen.request_bytes)
             self.response_bytes.labels(seen.model, operation).inc(seen.response_bytes)
+
+
+class _OfDeployments(Collector):
+    def __init__(self, deployments: Iterable[Deployment]):
+        self.deployments = deployments
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        names = ("model", "version")
+        waiting = GaugeMetricFamily("showcause_waiting_requests", "Requests that wait for their turn", labels=names)
+        engine = GaugeMetricFamily("showcause_engine_requests", "Requests that the engine has", labels=names)
+        cost = GaugeMetricFamily(
+            "showcause_cost_seconds",
+            "What a photo's pass, or one target by a method, takes a worker; the median of the last",
+            labels=(*names, "step"),
+        )
+        for each in self.deployments:
+            labels = (each.manifest.name, each.manifest.version)
+            waiting.add_metric(labels, each.admission.waiting)
+            engine.add_metric(labels, each.admission.running)
+            for step in (PASS, *each.manifest.methods):
+                if seconds := each.costs.of(step):
+                    cost.add_metric((*labels, step), seconds)
+        yield from (waiting, engine, cost)
 
 
 @dataclass

@@ -30,6 +30,22 @@ class Refused(InvalidArgument):
         self.status = status
 
 
+def body_bytes(request: Request, limits: Limits) -> int:
+    """How many bytes of the body will be read: those that it declares, or the most of any."""
+    return min(_declared(request) or _most_bytes(limits), _most_bytes(limits))
+
+
+def _most_bytes(limits: Limits) -> int:
+    """Of the largest kind of body: base64 takes 4/3 of the bytes; escaped slashes and line breaks some more."""
+    return 3 * limits.image_bytes // 2 + MOST_JSON_BYTES
+
+
+def _declared(request: Request) -> int:
+    """0 where it is not told."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
 async def read_request(request: Request, message: Any, limits: Limits) -> None:
     """Fills the empty ExplainRequest or PredictRequest ``message``; the model stands in the path.
 
@@ -42,8 +58,7 @@ async def read_request(request: Request, message: Any, limits: Limits) -> None:
         text = "encoded bodies are not read"
         raise Refused(415, text, field="content-encoding", value=encoding, allowed="identity, or none")
     if content_type == JSON_TYPE:
-        # Base64 takes 4/3 of the bytes; escaped slashes and line breaks some more.
-        body = await _body(request, 3 * limits.image_bytes // 2 + MOST_JSON_BYTES, limits)
+        body = await _body(request, _most_bytes(limits), limits)
         await asyncio.to_thread(read_json, body, message, MOST_JSON_BYTES)  # beside the loop: it can be 27 MB
     elif content_type.startswith("image/") or content_type in PHOTO_TYPES:
         message.input.image = await _body(request, limits.image_bytes, limits)
@@ -132,9 +147,9 @@ async def _body(request: Request, most_bytes: int, limits: Limits) -> bytes:
 
 async def _chunks(request: Request, most_bytes: int, limits: Limits) -> AsyncGenerator[bytes, None]:
     """The body, given up as soon as it is longer than allowed."""
-    declared, size = request.headers.get("content-length", ""), 0
-    if declared.isdecimal() and len(declared) < 20 and int(declared) > most_bytes:
-        raise too_many_bytes(int(declared), limits)
+    size = 0
+    if (declared := _declared(request)) > most_bytes:
+        raise too_many_bytes(declared, limits)
     async for chunk in request.stream():
         size += len(chunk)
         if size > most_bytes:

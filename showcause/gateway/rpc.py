@@ -5,13 +5,24 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from showcause.errors import ShowcauseError, internal, to_status
+from showcause.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    ShowcauseError,
+    internal,
+    to_status,
+)
+from showcause.gateway.access import Access, Identity
 from showcause.gateway.service import Caller, Service
 from showcause.gateway.settings import Settings
 from showcause.gateway.stream import explain_stream
@@ -23,6 +34,17 @@ log = logging.getLogger(__name__)
 SERVICE_NAME = service_pb2.DESCRIPTOR.services_by_name["ExplanationService"].full_name
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 Handler = Callable[[bytes, Caller], Awaitable[bytes]]
+HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+SLOW_CLIENTS = [
+    ("grpc.server_handshake_timeout_ms", 10_000),  # TLS and HTTP/2's first words; gRPC's default is 120 s
+    ("grpc.max_connection_idle_ms", 600_000),  # without a call; clients connect again by themselves
+    ("grpc.keepalive_time_ms", 60_000),  # with calls: is anybody there? gRPC's default is 2 h
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Clients may ask the same every 10 s (gRPC's default, 5 min, ends connections of clients with usual settings).
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
+]
+_identity: ContextVar[Identity] = ContextVar("identity")  # set at the door, read where the call is answered
 
 
 class Health:
@@ -32,12 +54,13 @@ class Health:
 
     def __init__(self, models: Iterable[str]):
         self.servicer = health_aio.HealthServicer()
-        self._names = [*self.WHOLE, *models]
+        self._names = dict.fromkeys((*self.WHOLE, *models))
 
     async def set(self, serving: bool, *names: str) -> None:
-        """Sets the status of the names given, or of all."""
+        """Sets the status of the names given, new ones among them, or of all."""
+        self._names.update(dict.fromkeys(names))
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in names or self._names:
+        for name in names or tuple(self._names):
             await self.servicer.set(name, status)
 
 
@@ -47,22 +70,27 @@ def make_server(service: Service, health: Health, settings: Settings) -> tuple[g
     # which would end a stream.
     most_bytes = max(2 * service.limits.image_bytes, MOST_STREAMED_BYTES) + (1 << 20)
     server = grpc.aio.server(
+        interceptors=[_Door(service, settings.access)],
         options=[
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a lottery
-        ]
+            ("grpc.max_concurrent_streams", settings.max_connection_calls),
+            *SLOW_CLIENTS,
+        ],
     )
 
-    async def list_models(data: bytes, _: Caller) -> bytes:
-        return service.list_models(data).SerializeToString()
+    async def list_models(data: bytes, caller: Caller) -> bytes:
+        return service.list_models(data, caller.identity).SerializeToString()
 
-    async def get_model(data: bytes, _: Caller) -> bytes:
-        return service.get_model(data).SerializeToString()
+    async def get_model(data: bytes, caller: Caller) -> bytes:
+        return service.get_model(data, caller.identity).SerializeToString()
 
-    async def get_channel_importance(data: bytes, _: Caller) -> bytes:
+    async def get_channel_importance(data: bytes, caller: Caller) -> bytes:
         # A thousand classes take a moment.
-        return await asyncio.to_thread(lambda: service.get_channel_importance(data).SerializeToString())
+        return await asyncio.to_thread(
+            lambda: service.get_channel_importance(data, caller.identity).SerializeToString()
+        )
 
     handlers: dict[str, Handler] = {
         "Explain": lambda data, caller: service.answer("explain", data, caller),
@@ -71,57 +99,101 @@ def make_server(service: Service, health: Health, settings: Settings) -> tuple[g
         "GetModel": get_model,
         "GetChannelImportance": get_channel_importance,
     }
-    # No deserializers: the service takes and gives bytes.
-    methods = {name: grpc.unary_unary_rpc_method_handler(_guarded(service, run)) for name, run in handlers.items()}
-    methods["ExplainStream"] = grpc.stream_stream_rpc_method_handler(_streamed(service, settings.stream_window))
+    # No deserializers: the service takes and gives bytes. A request is taken for a stream of one message, which is the
+    # same on the wire, so that reading it is ours to begin and to give up.
+    uploads = asyncio.Semaphore(settings.max_uploads)
+    methods = {
+        name: grpc.stream_unary_rpc_method_handler(_guarded(service, uploads, run)) for name, run in handlers.items()
+    }
+    methods["ExplainStream"] = grpc.stream_stream_rpc_method_handler(_streamed(service, settings))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    reflection.enable_server_reflection(
-        (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
-    )
+    reflection.enable_server_reflection((SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME), server)
     host, port = settings.host, settings.grpc_port
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
+        if settings.tls:
+            return server, server.add_secure_port(address, settings.tls.credentials())
         return server, server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}: {error}") from error
 
 
-def _guarded(service: Service, run: Handler) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]:
-    """Adds the caller's id and deadline, and turns errors into status and details."""
+class _Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Asks every call who it is, before its message is read. Probes of the health cannot tell, and are let in."""
 
-    async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        caller = service.caller(_request_id(context), context.time_remaining())
-        async with _errors(context, caller.request_id):
+    def __init__(self, service: Service, access: Access):
+        self.service, self.access = service, access
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Any:
+        if not details.method.startswith(f"/{HEALTH_NAME}/"):
+            try:
+                _identity.set(self.access.admit(_header(details.invocation_metadata, "authorization")))
+            except ShowcauseError as error:
+                return self._refusal(error)
+        return await continuation(details)
+
+    def _refusal(self, error: ShowcauseError) -> Any:
+        async def refuse(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+            request_id = _header(context.invocation_metadata(), "x-request-id")
+            async with errors_as_status(context, self.service.caller(request_id, None).request_id):
+                raise error
+            yield b""  # never: it makes this a stream, of which nothing is read unless it is asked for
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _guarded(
+    service: Service, uploads: asyncio.Semaphore, run: Handler
+) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext], Awaitable[bytes]]:
+    """Adds who asks, their id and deadline, and turns errors into status and details."""
+
+    async def handle(incoming: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+        request_id = _header(context.invocation_metadata(), "x-request-id")
+        caller = replace(service.caller(request_id, context.time_remaining()), identity=_identity.get())
+        async with errors_as_status(context, caller.request_id):
+            try:
+                async with asyncio.timeout(caller.deadline - time.time()), uploads:
+                    data = await anext(incoming, None)
+            except TimeoutError:
+                raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
+            if data is None:
+                raise InvalidArgument("REQUEST_MALFORMED", "the call has no message")
             return await run(data, caller)
 
     return handle
 
 
 def _streamed(
-    service: Service, window: int
+    service: Service, settings: Settings
 ) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext], AsyncIterator[bytes]]:
     """The same for ExplainStream."""
 
     async def handle(incoming: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         left = context.time_remaining()
         deadline = None if left is None else time.time() + left
-        request_id = service.caller(_request_id(context), None).request_id
-        events = explain_stream(service, incoming, request_id, deadline, window)
-        async with _errors(context, request_id), aclosing(events):
-            async for event in events:
-                yield event
+        request_id = service.caller(_header(context.invocation_metadata(), "x-request-id"), None).request_id
+        async with errors_as_status(context, request_id):
+            if service.streams >= settings.max_streams:
+                text = f"{service.streams} streams are open, and no more are taken"
+                raise ResourceExhausted("TOO_MANY_AT_ONCE", text)
+            window, most = settings.stream_window, settings.max_stream_photos
+            events = explain_stream(service, incoming, request_id, deadline, window, _identity.get(), most)
+            async with aclosing(events):
+                async for event in events:
+                    yield event
 
     return handle
 
 
-def _request_id(context: grpc.aio.ServicerContext) -> str | None:
-    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    return metadata.get("x-request-id")
+def _header(metadata: Iterable[tuple[str, str | bytes]] | None, name: str) -> str | None:
+    return next((value for key, value in metadata or () if key == name and isinstance(value, str)), None)
 
 
 @asynccontextmanager
-async def _errors(context: grpc.aio.ServicerContext, request_id: str) -> AsyncIterator[None]:
+async def errors_as_status(context: grpc.aio.ServicerContext, request_id: str) -> AsyncIterator[None]:
     # In the trailers, not the initial metadata: once those are sent, gRPC's clients no longer retry.
     identity = ("x-request-id", request_id)
     context.set_trailing_metadata((identity,))

@@ -9,27 +9,29 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from showcause.channels import channel_importance, read_distilled
+from showcause.channels import channel_importance
+from showcause.engine.v1.envelope_pb2 import Envelope
 from showcause.errors import (
+    DeadlineExceeded,
+    Internal,
     InvalidArgument,
-    NotFound,
-    ResourceExhausted,
     ShowcauseError,
     Unavailable,
     internal,
     out_of_range,
 )
-from showcause.gateway.engine_client import Engine
+from showcause.gateway.access import EVERYONE, Identity
+from showcause.gateway.costs import PASS
+from showcause.gateway.deployments import Deployment, Deployments
+from showcause.gateway.engine_client import Engine, WorkerDied
 from showcause.gateway.metrics import Metrics, Seen
 from showcause.image import Limits, too_many_bytes
-from showcause.manifest import Manifest
 from showcause.request import check_methods
 from showcause.v1 import model_pb2, service_pb2
-from showcause.wire import parsed, unseal
+from showcause.wire import opened, parsed
 from showcause.wire_tables import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,6 @@ log = logging.getLogger(__name__)
 Request = service_pb2.ExplainRequest | service_pb2.PredictRequest
 REQUESTS = {"explain": service_pb2.ExplainRequest, "predict": service_pb2.PredictRequest}
 DEFAULT_PAGE, MOST_PAGE = 100, 1000
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0  # before a photo of a stream is tried again
 MOST_OTHER_BYTES = 64 * 1024  # of a request, beside its photo or tensor
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what of a caller's id may go into logs and headers
 
@@ -47,34 +48,32 @@ class Caller:
     """request_id: theirs, or made here. deadline: seconds since the epoch.
 
     streamed: the request is a photo of a stream, which was accepted when it was read, and waits where others are
-    refused.
+    refused. identity: who asks.
     """
 
     request_id: str
     deadline: float
     streamed: bool = False
+    identity: Identity = EVERYONE
 
 
 class Service:
-    """Raises ManifestError where what was distilled cannot be read.
-
-    ready: whether the engine answers; draining: whether new requests are refused; both set by the server.
+    """ready: whether the engine answers; draining: whether new requests are refused; both set by the server.
 
     in_flight, streams: how many there are now.
     """
 
     def __init__(
         self,
-        manifests: Sequence[Manifest],
+        deployments: Deployments,
         engine: Engine,
         metrics: Metrics,
         limits: Limits = Limits(),
         timeout_seconds: float = 60.0,
     ):
-        self.manifests = {manifest.name: manifest for manifest in manifests}
-        # Once, as the workers do: a file that is replaced counts from the next start on.
-        self._distilled = {manifest.name: read_distilled(manifest) for manifest in manifests}
-        self.engine, self.metrics, self.limits, self.timeout_seconds = engine, metrics, limits, timeout_seconds
+        self.deployments, self.engine, self.metrics = deployments, engine, metrics
+        self.limits, self.timeout_seconds = limits, timeout_seconds
+        metrics.watch_deployments(deployments)
         self.ready, self.draining, self.in_flight, self.streams = False, asyncio.Event(), 0, 0
 
     def caller(self, request_id: str | None, seconds_left: float | None) -> Caller:
@@ -82,6 +81,12 @@ class Service:
         usable = request_id if request_id and REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
         seconds = self.timeout_seconds if seconds_left is None else min(seconds_left, self.timeout_seconds)
         return Caller(usable, time.time() + seconds)
+
+    def check_room(self, model: str, caller: Caller, seen: Seen) -> None:
+        """What can be refused before a photo is read: a model that is not there, or has a full queue."""
+        deployment = self.deployments.find(model, "", caller.identity)
+        seen.model = deployment.manifest.name
+        deployment.admission.check_room(deployment.workers)
 
     async def answer(self, operation: str, sent: bytes | Request, caller: Caller) -> bytes:
         """``explain`` or ``predict``: a request, serialised or not -> a serialised response; raises ShowcauseError."""
@@ -100,14 +105,23 @@ class Service:
         if self.draining.is_set() and not caller.streamed:
             raise self.stopping()
         request: Any = parsed(REQUESTS[operation], sent) if isinstance(sent, bytes) else sent
-        manifest = self.manifest(request.model, request.version)
+        deployment = self.deployments.find(request.model, request.version, caller.identity)
+        manifest = deployment.manifest
         seen.model = manifest.name
         self._check_bytes(request, len(data))
         if isinstance(request, service_pb2.ExplainRequest):
             # The worker checks this too, but knows no other model.
-            check_methods(request.methods, manifest, self.manifests.values())
+            others = [other.manifest for other in self.deployments if caller.identity.may(other.manifest.name)]
+            check_methods(request.methods, manifest, others)
+        expected = deployment.costs.expected(request, manifest.methods[:1])
+        if not caller.streamed:
+            deployment.admission.check_room(deployment.workers)
+            _check_in_time(deployment, expected, caller)
         try:
-            response = unseal(await self._ask(manifest.name, operation, data, caller))
+            with deployment.admission.counted(expected):
+                envelope = await self._ask(deployment, operation, data, caller)
+            deployment.costs.learn(envelope.cost_seconds)
+            response = opened(envelope)
         except ShowcauseError:
             raise
         except Exception:
@@ -119,19 +133,24 @@ class Service:
         seen.response_bytes = len(response)
         return response
 
-    async def _ask(self, model: str, operation: str, data: bytes, caller: Caller) -> bytes:
-        """The engine's envelope. A photo of a stream meets a full queue with patience, and a worker that died once."""
-        pause, died = FIRST_PAUSE_SECONDS, False
+    async def _ask(self, deployment: Deployment, operation: str, data: bytes, caller: Caller) -> Envelope:
+        """The engine's answer. What was in hand when a worker died is asked once more, then alone: the request may have
+        been what killed it.
+        """
+        died = False
         while True:
-            try:
-                return await self.engine.answer(model, operation, data, caller.deadline, caller.request_id)
-            except (ResourceExhausted, Unavailable) as error:
-                again = isinstance(error, ResourceExhausted) or not died
-                if not (caller.streamed and again) or time.time() + pause > caller.deadline:
-                    raise
-                died = died or isinstance(error, Unavailable)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            async with deployment.admission.turn(caller.deadline, streamed=caller.streamed, alone=died):
+                try:
+                    sealed = await self.engine.answer(
+                        deployment.key, operation, data, caller.deadline, caller.request_id
+                    )
+                    return Envelope.FromString(sealed)
+                except WorkerDied as error:
+                    log.warning("request %s: a worker died: %s", caller.request_id, error)
+                    if died:
+                        raise _given_up(caller.request_id) from None
+                    died = True
+                    self.metrics.repeated.labels(deployment.manifest.name).inc()
 
     def stopping(self) -> Unavailable:
         """What callers are told while the service drains."""
@@ -152,57 +171,38 @@ class Service:
                 allowed=f"at most {MOST_OTHER_BYTES} bytes",
             )
 
-    def list_models(self, data: bytes) -> service_pb2.ListModelsResponse:
+    def list_models(self, data: bytes, identity: Identity = EVERYONE) -> service_pb2.ListModelsResponse:
         """A page of the served models, by name; the token is the name of the page's first model."""
         request = parsed(service_pb2.ListModelsRequest, data)
         if request.page_size < 0:
             raise out_of_range("page_size", request.page_size, "1 or more, or 0 for the default")
-        names = sorted(self.manifests)
+        names = self.deployments.names(identity)
         if request.page_token and request.page_token not in names:
             raise out_of_range("page_token", request.page_token, "next_page_token of an earlier page")
         start = names.index(request.page_token) if request.page_token else 0
         end = start + min(request.page_size or DEFAULT_PAGE, MOST_PAGE)
         return service_pb2.ListModelsResponse(
-            models=[self._model_message(self.manifests[name], card=False) for name in names[start:end]],
+            models=[self._model_message(self.deployments.default(name), card=False) for name in names[start:end]],
             next_page_token=names[end] if end < len(names) else "",
         )
 
-    def get_model(self, data: bytes) -> service_pb2.GetModelResponse:
+    def get_model(self, data: bytes, identity: Identity = EVERYONE) -> service_pb2.GetModelResponse:
         """One model, with its card."""
         request = parsed(service_pb2.GetModelRequest, data)
-        manifest = self.manifest(request.model, request.version)
-        return service_pb2.GetModelResponse(model=self._model_message(manifest, card=True))
+        deployment = self.deployments.find(request.model, request.version, identity)
+        return service_pb2.GetModelResponse(model=self._model_message(deployment, card=True))
 
-    def get_channel_importance(self, data: bytes) -> service_pb2.GetChannelImportanceResponse:
+    def get_channel_importance(
+        self, data: bytes, identity: Identity = EVERYONE
+    ) -> service_pb2.GetChannelImportanceResponse:
         """What CHIP distilled from one model."""
         request = parsed(service_pb2.GetChannelImportanceRequest, data)
-        manifest = self.manifest(request.model, request.version)
-        return channel_importance(request, manifest, self._distilled[manifest.name])
+        deployment = self.deployments.find(request.model, request.version, identity)
+        return channel_importance(request, deployment.manifest, deployment.distilled)
 
-    def manifest(self, name: str, version: str) -> Manifest:
-        """The model that a request means; raises NotFound, or InvalidArgument where a name is needed."""
-        allowed = ", ".join(sorted(self.manifests))
-        if not name:
-            if len(self.manifests) == 1:
-                (only,) = self.manifests.values()
-                name = only.name
-            else:
-                raise out_of_range("model", "", allowed)
-        manifest = self.manifests.get(name)
-        if manifest is None:
-            raise NotFound("MODEL_NOT_FOUND", "no such model is served", field="model", value=name, allowed=allowed)
-        if version and version != manifest.version:
-            raise NotFound(
-                "MODEL_NOT_FOUND",
-                f"no such version of model {name} is served",
-                field="version",
-                value=version,
-                allowed=manifest.version,
-            )
-        return manifest
-
-    def _model_message(self, manifest: Manifest, card: bool) -> model_pb2.Model:
-        state = model_pb2.MODEL_STATE_READY if self.ready else model_pb2.MODEL_STATE_UNAVAILABLE
+    def _model_message(self, deployment: Deployment, card: bool) -> model_pb2.Model:
+        manifest, costs = deployment.manifest, deployment.costs
+        ready = self.ready and deployment.ready
         return model_pb2.Model(
             name=manifest.name,
             version=manifest.version,
@@ -214,9 +214,30 @@ class Service:
             input_height=manifest.input.height,
             preprocessing=PREPROCESSING_NUMBERS[manifest.input.preprocessing],
             methods=[
-                model_pb2.MethodInfo(name=name, kind=KIND_NUMBERS[manifest.kind_of(name)]) for name in manifest.methods
+                model_pb2.MethodInfo(name=name, kind=KIND_NUMBERS[manifest.kind_of(name)], cost_seconds=costs.of(name))
+                for name in manifest.methods
             ],
             weights_sha256=manifest.weights_sha256,
             card=manifest.card if card else "",
-            state=state,
+            state=model_pb2.MODEL_STATE_READY if ready else model_pb2.MODEL_STATE_UNAVAILABLE,
+            cost_seconds=costs.of(PASS),
+            versions=self.deployments.versions(manifest.name),
         )
+
+
+def _check_in_time(deployment: Deployment, expected: float, caller: Caller) -> None:
+    """Raises DeadlineExceeded for a deadline that cannot be met, before anything is done for it."""
+    left, before = caller.deadline - time.time(), deployment.admission.backlog_seconds / deployment.workers
+    if expected and expected + before > left:
+        raise DeadlineExceeded(
+            "DEADLINE_TOO_SHORT",
+            f"the answer would take about {expected + before:.2g} s ({before:.2g} s for what came before), "
+            f"and the deadline leaves {max(left, 0):.2g} s",
+        )
+
+
+def _given_up(request_id: str) -> Internal:
+    return Internal(
+        "WORKER_DIED",
+        f"workers died of this request twice, and it is not tried again; request id {request_id} finds it in the log",
+    )

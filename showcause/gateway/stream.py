@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
 from showcause.errors import InvalidArgument, ShowcauseError, internal, out_of_range
+from showcause.gateway.access import EVERYONE, Identity
 from showcause.gateway.service import Caller, Service
 from showcause.v1 import service_pb2
 from showcause.wire import parsed, stream_error, stream_response
@@ -22,15 +23,22 @@ LAST_LOOK_SECONDS = 0.05  # for the end of a stream that is on its way when the 
 
 
 async def explain_stream(
-    service: Service, incoming: AsyncIterator[bytes], request_id: str, deadline: float | None, window: int
+    service: Service,
+    incoming: AsyncIterator[bytes],
+    request_id: str,
+    deadline: float | None,
+    window: int,
+    identity: Identity = EVERYONE,
+    most_photos: int = 0,
 ) -> AsyncGenerator[bytes, None]:
     """Serialised ExplainStreamRequests -> serialised ExplainStreamResponses, in the order of readiness.
 
     deadline: of the whole stream, in seconds since the epoch; each photo has the service's own time-out besides.
-    window: photos read and not answered yet, at most. Raises ShowcauseError for what ends the stream: a message that
-    is none, or a service that stops (after everything that was read is answered).
+    window: photos read and not answered yet, at most. identity: whose stream it is. most_photos: on it, 0 for any
+    number. Raises ShowcauseError for what ends the stream (after everything that was read is answered): a message that
+    is none, a photo too many, or a service that stops.
     """
-    stream = _Stream(service, incoming, request_id, deadline, window)
+    stream = _Stream(service, incoming, request_id, deadline, window, identity, most_photos)
     service.streams += 1
     reader = asyncio.create_task(stream.read_to_the_end())
     try:
@@ -49,9 +57,17 @@ class _Stream:
     """answered: what is to be written, never longer than the window; None or an error is the end."""
 
     def __init__(
-        self, service: Service, incoming: AsyncIterator[bytes], request_id: str, deadline: float | None, window: int
+        self,
+        service: Service,
+        incoming: AsyncIterator[bytes],
+        request_id: str,
+        deadline: float | None,
+        window: int,
+        identity: Identity,
+        most_photos: int,
     ):
         self.service, self.incoming, self.request_id, self.deadline = service, incoming, request_id, deadline
+        self.identity, self.most_photos = identity, most_photos
         self.answered: asyncio.Queue[bytes | ShowcauseError | None] = asyncio.Queue()
         self.room, self.waiting = asyncio.Semaphore(window), set[str]()
         self.tasks = set[asyncio.Task[None]]()
@@ -81,6 +97,8 @@ class _Stream:
                 return
             message = parsed(service_pb2.ExplainStreamRequest, data)  # without an id there is nobody else to tell
             number += 1
+            if self.most_photos and number > self.most_photos:
+                raise out_of_range("stream", f"photo {number}", f"at most {self.most_photos} photos on one stream")
             try:
                 self._check_id(message.id)
             except InvalidArgument as error:
@@ -88,7 +106,8 @@ class _Stream:
                 continue
             self.waiting.add(message.id)
             left = None if self.deadline is None else self.deadline - time.time()
-            caller = replace(self.service.caller(f"{self.request_id}.{number}", left), streamed=True)
+            caller = self.service.caller(f"{self.request_id}.{number}", left)
+            caller = replace(caller, streamed=True, identity=self.identity)
             self.tasks.add(task := asyncio.create_task(self._answer(message, caller)))
             task.add_done_callback(self.tasks.discard)
 

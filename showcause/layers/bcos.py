@@ -65,7 +65,8 @@ class _Weight(nn.Module):
     def __init__(self, *shape: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(*shape))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
+        if not self.weight.is_meta:  # shapes alone: torch would take 20 ms to draw no numbers
+            nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
 
 
 class BcosConv2d(nn.Module):

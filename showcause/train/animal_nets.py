@@ -1,5 +1,6 @@
 """What the recipes of animals-parts and animals-cnn share: one training, its twin, and the figures of a card."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from showcause.nets import build
 from showcause.nets.base import Net
 from showcause.nets.interpretable import InterpretableCnn
 from showcause.nets.ordinary import OrdinaryNet
-from showcause.train.animals import category_names, predict, read_crops, read_scenes, top1
+from showcause.train.animals import Picture, category_names, predict, read_crops, read_scenes, top1
 from showcause.train.part_views import VIEWS, cache
 from showcause.train.parts import Recipe, fit, start
 from showcause.train.report import per_class
@@ -33,15 +34,18 @@ def train(
     network: str = "alexnet",
     kinds: Sequence[str] = VIEWS,
     steps: int | None = None,
+    size: int = SIZE,
+    most: int | None = None,
 ) -> InterpretableCnn:
     """An interpretable AlexNet on the Animal-Part pictures, or with ``masked=False`` its ordinary twin, same budget.
 
     features: the network's convolutions, ImageNet-trained. views: folder of the cache (4 GB), made once for all
-    trainings. out: of the checkpoint. network: whose convolutions; kinds: of the views; steps: the recipe's.
+    trainings. out: of the checkpoint. network: whose convolutions; kinds: of the views; steps: the recipe's; size: of
+    the input; most: pictures of a category, the first ones.
     """
     recipe = replace(RECIPE, logistic=logistic, steps=steps or RECIPE.steps)
     names = category_names(data)
-    pictures = read_crops(data, "train", names)
+    pictures = _first(read_crops(data, "train", names), most)
     print(f"{len(pictures)} training pictures of {len(names)} categories")
     torch.manual_seed(RECIPE.seed)
     made = build(f"interpretable_{network}", len(names), {"filters": FILTERS, "masked": masked})
@@ -50,8 +54,20 @@ def train(
     start(made, load_file(features), RECIPE.gain)
     net: InterpretableCnn = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = np.array([min(picture.labels) for picture in pictures])
-    fit(net, cache(net, pictures, views, views=kinds), labels, recipe, out)
+    fit(net, cache(net, pictures, views, size=size, views=kinds), labels, recipe, out)
     return net
+
+
+def _first(pictures: list[Picture], most: int | None) -> list[Picture]:
+    """Of each category."""
+    seen = Counter[int]()
+    chosen = []
+    for picture in pictures:
+        label = min(picture.labels)
+        seen[label] += 1
+        if most is None or seen[label] <= most:
+            chosen.append(picture)
+    return chosen
 
 
 def as_plain(twin: InterpretableCnn, places: int = PLACES, network: str = "plain_alexnet") -> OrdinaryNet:
@@ -87,13 +103,13 @@ def as_served(net: Net, untrained: Callable[[], Net], weights: Path) -> Net:
     return served.eval()
 
 
-def report(net: Net, data: Path) -> None:
+def report(net: Net, data: Path, size: int = SIZE) -> None:
     """Prints what a card quotes: top-1 on crops and on whole photos, and the test crops by category."""
     names = category_names(data)
     for split in ("val", "test"):
         pictures, scenes = read_crops(data, split, names), read_scenes(data, split, names)
-        logits = predict(net, pictures, SIZE)
-        on_scenes = top1(predict(net, scenes, SIZE), scenes)
+        logits = predict(net, pictures, size)
+        on_scenes = top1(predict(net, scenes, size), scenes)
         print(
             f"{split}: top-1 {top1(logits, pictures):.4f} of {len(pictures)} crops, "
             f"{on_scenes:.4f} of {len(scenes)} scenes"

@@ -26,27 +26,27 @@ from showcause.v1 import input_pb2 as showcause_dot_v1_dot_input__pb2
 from showcause.v1 import method_pb2 as showcause_dot_v1_dot_method__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18showcause/v1/model.proto\x12\x0cshowcause.v1\x1a\x18showcause/v1/input.proto\x1a\x19showcause/v1/method.proto\"\xee\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07network\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x37\n\x10probability_kind\x18\x06 \x01(\x0e\x32\x1d.showcause.v1.ProbabilityKind\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x14\n\x0cinput_height\x18\x08 \x01(\x05\x12\x32\n\rpreprocessing\x18\t \x01(\x0e\x32\x1b.showcause.v1.Preprocessing\x12)\n\x07methods\x18\n \x03(\x0b\x32\x18.showcause.v1.MethodInfo\x12\x16\n\x0eweights_sha256\x18\x0b \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x0c \x01(\t\x12\'\n\x05state\x18\r \x01(\x0e\x32\x18.showcause.v1.ModelState\"G\n\nMethodInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.showcause.v1.ExplanationKind\"N\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05logit\x18\x03 \x01(\x01\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\"\x85\x04\n\x07Receipt\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\x14\n\x0cinput_sha256\x18\x04 \x01(\t\x12\'\n\x06region\x18\x05 \x01(\x0b\x32\x17.showcause.v1.Rectangle\x12\x32\n\rpreprocessing\x18\x06 \x01(\x0e\x32\x1b.showcause.v1.Preprocessing\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x14\n\x0cinput_height\x18\x08 \x01(\x05\x12,\n\x07methods\x18\t \x03(\x0b\x32\x1b.showcause.v1.MethodReceipt\x12\x11\n\x04seed\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11showcause_version\x18\x0b \x01(\t\x12\x17\n\x0fruntime_version\x18\x0c \x01(\t\x12\x0f\n\x07runtime\x18\r \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0e \x01(\t\x12\x15\n\rcompute_dtype\x18\x0f \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x10 \x01(\t\x12\x15\n\rlabels_sha256\x18\x11 \x01(\t\x12\x14\n\x0cparts_sha256\x18\x12 \x01(\t\x12\x13\n\x0b\x63hip_sha256\x18\x13 \x01(\t\x12\x13\n\x0bmaps_sha256\x18\x14 \x01(\tB\x07\n\x05_seed\"M\n\rMethodReceipt\x12$\n\x06method\x18\x01 \x01(\x0b\x32\x14.showcause.v1.Method\x12\x16\n\x0emethod_version\x18\x02 \x01(\x05\"\x96\x01\n\x07Timings\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x01 \x01(\x01\x12\x17\n\x0f\x66orward_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x65xplain_seconds\x18\x03 \x01(\x01\x12\x16\n\x0erender_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\x12\x12\n\nbatch_size\x18\x06 \x01(\x05*]\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17MODEL_STATE_UNAVAILABLE\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02*o\n\x0fProbabilityKind\x12 \n\x1cPROBABILITY_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROBABILITY_KIND_SOFTMAX\x10\x01\x12\x1c\n\x18PROBABILITY_KIND_SIGMOID\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18showcause/v1/model.proto\x12\x0cshowcause.v1\x1a\x18showcause/v1/input.proto\x1a\x19showcause/v1/method.proto\"\x96\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07network\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x37\n\x10probability_kind\x18\x06 \x01(\x0e\x32\x1d.showcause.v1.ProbabilityKind\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x14\n\x0cinput_height\x18\x08 \x01(\x05\x12\x32\n\rpreprocessing\x18\t \x01(\x0e\x32\x1b.showcause.v1.Preprocessing\x12)\n\x07methods\x18\n \x03(\x0b\x32\x18.showcause.v1.MethodInfo\x12\x16\n\x0eweights_sha256\x18\x0b \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x0c \x01(\t\x12\'\n\x05state\x18\r \x01(\x0e\x32\x18.showcause.v1.ModelState\x12\x14\n\x0c\x63ost_seconds\x18\x0e \x01(\x01\x12\x10\n\x08versions\x18\x0f \x03(\t\"]\n\nMethodInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.showcause.v1.ExplanationKind\x12\x14\n\x0c\x63ost_seconds\x18\x03 \x01(\x01\"N\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05logit\x18\x03 \x01(\x01\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\"\x85\x04\n\x07Receipt\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\x14\n\x0cinput_sha256\x18\x04 \x01(\t\x12\'\n\x06region\x18\x05 \x01(\x0b\x32\x17.showcause.v1.Rectangle\x12\x32\n\rpreprocessing\x18\x06 \x01(\x0e\x32\x1b.showcause.v1.Preprocessing\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x14\n\x0cinput_height\x18\x08 \x01(\x05\x12,\n\x07methods\x18\t \x03(\x0b\x32\x1b.showcause.v1.MethodReceipt\x12\x11\n\x04seed\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11showcause_version\x18\x0b \x01(\t\x12\x17\n\x0fruntime_version\x18\x0c \x01(\t\x12\x0f\n\x07runtime\x18\r \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0e \x01(\t\x12\x15\n\rcompute_dtype\x18\x0f \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x10 \x01(\t\x12\x15\n\rlabels_sha256\x18\x11 \x01(\t\x12\x14\n\x0cparts_sha256\x18\x12 \x01(\t\x12\x13\n\x0b\x63hip_sha256\x18\x13 \x01(\t\x12\x13\n\x0bmaps_sha256\x18\x14 \x01(\tB\x07\n\x05_seed\"M\n\rMethodReceipt\x12$\n\x06method\x18\x01 \x01(\x0b\x32\x14.showcause.v1.Method\x12\x16\n\x0emethod_version\x18\x02 \x01(\x05\"\x96\x01\n\x07Timings\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x01 \x01(\x01\x12\x17\n\x0f\x66orward_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x65xplain_seconds\x18\x03 \x01(\x01\x12\x16\n\x0erender_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\x12\x12\n\nbatch_size\x18\x06 \x01(\x05*]\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17MODEL_STATE_UNAVAILABLE\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02*o\n\x0fProbabilityKind\x12 \n\x1cPROBABILITY_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROBABILITY_KIND_SOFTMAX\x10\x01\x12\x1c\n\x18PROBABILITY_KIND_SIGMOID\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'showcause.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=1369
-  _globals['_MODELSTATE']._serialized_end=1462
-  _globals['_PROBABILITYKIND']._serialized_start=1464
-  _globals['_PROBABILITYKIND']._serialized_end=1575
+  _globals['_MODELSTATE']._serialized_start=1431
+  _globals['_MODELSTATE']._serialized_end=1524
+  _globals['_PROBABILITYKIND']._serialized_start=1526
+  _globals['_PROBABILITYKIND']._serialized_end=1637
   _globals['_MODEL']._serialized_start=96
-  _globals['_MODEL']._serialized_end=462
-  _globals['_METHODINFO']._serialized_start=464
-  _globals['_METHODINFO']._serialized_end=535
-  _globals['_PREDICTION']._serialized_start=537
-  _globals['_PREDICTION']._serialized_end=615
-  _globals['_RECEIPT']._serialized_start=618
-  _globals['_RECEIPT']._serialized_end=1135
-  _globals['_METHODRECEIPT']._serialized_start=1137
-  _globals['_METHODRECEIPT']._serialized_end=1214
-  _globals['_TIMINGS']._serialized_start=1217
-  _globals['_TIMINGS']._serialized_end=1367
+  _globals['_MODEL']._serialized_end=502
+  _globals['_METHODINFO']._serialized_start=504
+  _globals['_METHODINFO']._serialized_end=597
+  _globals['_PREDICTION']._serialized_start=599
+  _globals['_PREDICTION']._serialized_end=677
+  _globals['_RECEIPT']._serialized_start=680
+  _globals['_RECEIPT']._serialized_end=1197
+  _globals['_METHODRECEIPT']._serialized_start=1199
+  _globals['_METHODRECEIPT']._serialized_end=1276
+  _globals['_TIMINGS']._serialized_start=1279
+  _globals['_TIMINGS']._serialized_end=1429
 # @@protoc_insertion_point(module_scope)

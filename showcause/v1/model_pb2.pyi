@@ -28,7 +28,7 @@ PROBABILITY_KIND_SOFTMAX: ProbabilityKind
 PROBABILITY_KIND_SIGMOID: ProbabilityKind
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "description", "network", "labels", "probability_kind", "input_width", "input_height", "preprocessing", "methods", "weights_sha256", "card", "state")
+    __slots__ = ("name", "version", "description", "network", "labels", "probability_kind", "input_width", "input_height", "preprocessing", "methods", "weights_sha256", "card", "state", "cost_seconds", "versions")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,8 @@ class Model(_message.Message):
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     CARD_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    COST_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     description: str
@@ -55,15 +57,19 @@ class Model(_message.Message):
     weights_sha256: str
     card: str
     state: ModelState
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., network: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., probability_kind: _Optional[_Union[ProbabilityKind, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., preprocessing: _Optional[_Union[_input_pb2.Preprocessing, str]] = ..., methods: _Optional[_Iterable[_Union[MethodInfo, _Mapping]]] = ..., weights_sha256: _Optional[str] = ..., card: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ...) -> None: ...
+    cost_seconds: float
+    versions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., network: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., probability_kind: _Optional[_Union[ProbabilityKind, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., preprocessing: _Optional[_Union[_input_pb2.Preprocessing, str]] = ..., methods: _Optional[_Iterable[_Union[MethodInfo, _Mapping]]] = ..., weights_sha256: _Optional[str] = ..., card: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., cost_seconds: _Optional[float] = ..., versions: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MethodInfo(_message.Message):
-    __slots__ = ("name", "kind")
+    __slots__ = ("name", "kind", "cost_seconds")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    COST_SECONDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: _method_pb2.ExplanationKind
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[_method_pb2.ExplanationKind, str]] = ...) -> None: ...
+    cost_seconds: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[_method_pb2.ExplanationKind, str]] = ..., cost_seconds: _Optional[float] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("index", "label", "logit", "probability")

@@ -28,6 +28,12 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_REPLY_TOO_LARGE: _ClassVar[ErrorReason]
     ERROR_REASON_QUEUE_FULL: _ClassVar[ErrorReason]
     ERROR_REASON_LAYER_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_DEADLINE_TOO_SHORT: _ClassVar[ErrorReason]
+    ERROR_REASON_WORKER_DIED: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_TOKEN: _ClassVar[ErrorReason]
+    ERROR_REASON_INSUFFICIENT_SCOPE: _ClassVar[ErrorReason]
+    ERROR_REASON_TOO_MANY_AT_ONCE: _ClassVar[ErrorReason]
+    ERROR_REASON_MODEL_REFUSED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INPUT_MISSING: ErrorReason
 ERROR_REASON_IMAGE_NOT_DECODABLE: ErrorReason
@@ -43,6 +49,12 @@ ERROR_REASON_REQUEST_MALFORMED: ErrorReason
 ERROR_REASON_REPLY_TOO_LARGE: ErrorReason
 ERROR_REASON_QUEUE_FULL: ErrorReason
 ERROR_REASON_LAYER_NOT_FOUND: ErrorReason
+ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason
+ERROR_REASON_WORKER_DIED: ErrorReason
+ERROR_REASON_INVALID_TOKEN: ErrorReason
+ERROR_REASON_INSUFFICIENT_SCOPE: ErrorReason
+ERROR_REASON_TOO_MANY_AT_ONCE: ErrorReason
+ERROR_REASON_MODEL_REFUSED: ErrorReason
 
 class ExplainRequest(_message.Message):
     __slots__ = ("model", "version", "input", "targets", "methods", "output", "prediction_count")

@@ -1,66 +1,12 @@
-"""The real service: ``showcause serve`` as a user starts it, on free ports of 127.0.0.1."""
+"""The real service, ended whatever becomes of the test."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from showcause import Client
-
-START_SECONDS = 120
-LINE = re.compile(r"serving gRPC on (\S+), REST on (http://\S+), metrics on (http://\S+)/metrics")
-
-
-@dataclass
-class Running:
-    """One service process, its addresses, and what it has printed."""
-
-    process: subprocess.Popen
-    grpc: str = ""
-    rest: str = ""
-    metrics: str = ""
-    lines: list[str] = field(default_factory=list)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-    @property
-    def output(self) -> str:
-        return "\n".join(self.lines)
-
-
-def start(*arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "showcause.cli"), **environment: str):
-    """Starts ``showcause serve`` and waits until it serves or ends."""
-    ports = ("--grpc-port", "0", "--rest-port", "0", "--metrics-port", "0")
-    process = subprocess.Popen(
-        [*program, "serve", *ports, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment,
-    )
-    running, serving = Running(process), threading.Event()
-
-    def read() -> None:
-        with process.stdout as lines:
-            for line in lines:
-                running.lines.append(line.rstrip())
-                if match := LINE.search(line):
-                    running.grpc, running.rest, running.metrics = match.groups()
-                    serving.set()
-        serving.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    assert serving.wait(START_SECONDS), running.output
-    return running
+from tests.serving import Running, start
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from collections import Counter
 from PIL import Image
 
 from showcause import Client
-from tests.e2e.test_stream import family, resident_mb
 from tests.mutations import mutated, seeds
+from tests.processes import family, resident_mb
 from tests.small_models import write_model
 
 CORPUS = 2000

@@ -16,33 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from showcause import Client
 from showcause.errors import Unavailable
-from tests.e2e.conftest import Running
-
-
-def children(pid: int) -> list[int]:
-    """Process ids below ``pid``, from the outermost."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            child = int(path.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
-def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-
-
-def wait_for_end(pids: list[int], seconds: float = 10) -> list[int]:
-    deadline = time.monotonic() + seconds
-    while (left := alive(pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
-
+from tests.processes import children, wait_for_end
+from tests.serving import Running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -126,15 +101,6 @@ def test_a_proxy_in_the_environment_is_not_asked_for_loopback(launch, shipped, p
     assert running.stop() == 0
 
 
-def test_a_dead_jvm_is_a_message_and_a_code_and_leaves_nothing(launch, shipped):
-    running = launch("animals-bcos", "--model-store", str(shipped.parent))
-    jvm, *workers = children(running.process.pid)
-    os.kill(jvm, signal.SIGKILL)
-    assert running.process.wait(30) == 1
-    assert "TorchServe ended with code -9" in running.output
-    assert wait_for_end([jvm, *workers]) == []
-
-
 def test_a_killed_gateway_takes_the_jvm_along(launch, shipped):
     running = launch("animals-bcos", "--model-store", str(shipped.parent))
     processes = children(running.process.pid)
@@ -157,6 +123,7 @@ def test_a_broken_model_folder_is_refused_at_once(launch, shipped, tmp_path):
         file.write(b"\x55")
     running = failing(launch, "--model-store", str(tmp_path))
     assert "has SHA-256" in running.output
+    assert "nothing is left to be served" in running.output
 
 
 def test_a_model_that_cannot_be_loaded_is_a_message_not_a_hang(launch, shipped, tmp_path):

@@ -16,9 +16,9 @@ from showcause.model import load
 from showcause.reply import METHOD_KINDS
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
-from tests.e2e.conftest import start
 from tests.e2e.test_rest import CHANNELS
 from tests.sameness import assert_same, opened
+from tests.serving import start
 
 RAW = {"content-type": "image/jpeg"}
 

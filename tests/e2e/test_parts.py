@@ -15,8 +15,8 @@ from showcause.v1 import method_pb2, service_pb2
 from showcause.v1.service_pb2_grpc import ExplanationServiceStub
 from showcause.wire import read_event, read_reply
 from showcause.worker import Call, explain
-from tests.e2e.conftest import start
 from tests.sameness import assert_same, opened
+from tests.serving import start
 from tests.small_models import part_name, write_model, write_part_names, write_parts_model
 
 grpc = pytest.importorskip("grpc")

@@ -16,6 +16,7 @@ from PIL import Image
 import showcause
 from showcause import AsyncClient, Client, cli
 from showcause.errors import DeadlineExceeded, ShowcauseError, Unavailable
+from tests.processes import family, resident_mb
 from tests.sameness import assert_same
 from tests.small_models import write_model
 
@@ -90,23 +91,6 @@ def test_photos_too_large_for_the_service_or_the_stream_fail_alone(client, photo
     assert found["large"].error.reason == "INPUT_TOO_LARGE"
     assert "on a stream" in found["huge"].error.message
     assert found["good"].reply
-
-
-def resident_mb(process: int) -> float:
-    text = Path(f"/proc/{process}/status").read_text()
-    return int(text.split("VmRSS:")[1].split()[0]) / 1024
-
-
-def family(process: int) -> dict[str, int]:
-    """The gateway, TorchServe's JVM and the worker, by their process ids."""
-
-    def children(parent: int) -> list[int]:
-        return [int(child) for task in Path(f"/proc/{parent}/task").iterdir()
-                for child in (task / "children").read_text().split()]  # fmt: skip
-
-    (jvm,) = children(process)
-    (worker,) = children(jvm)
-    return {"gateway": process, "jvm": jvm, "worker": worker}
 
 
 def test_a_thousand_photos_take_constant_memory(launch, thumbnails, tmp_path):

@@ -12,7 +12,7 @@ from showcause.gateway.service import Service
 from showcause.gateway.settings import Settings
 from showcause.manifest import read_manifest
 from showcause.v1 import model_pb2, service_pb2
-from showcause.wire import OK
+from tests.gateway.served import sealed, served
 
 
 class QuickEngine:
@@ -23,7 +23,7 @@ class QuickEngine:
 
     async def reply(self, photo: bytes) -> bytes:
         label = photo.decode(errors="replace")
-        return OK + service_pb2.ExplainResponse(predictions=[model_pb2.Prediction(label=label)]).SerializeToString()
+        return sealed(service_pb2.ExplainResponse(predictions=[model_pb2.Prediction(label=label)]).SerializeToString())
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def gateway(shipped):
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
 
         async def start():
-            service = Service([read_manifest(folder)], engine, Metrics())
+            service = Service(served([read_manifest(folder)]), engine, Metrics())
             chosen = Settings(shipped.parent, grpc_port=0, **settings)
             server, port = rpc.make_server(service, rpc.Health([]), chosen)
             await server.start()

@@ -20,6 +20,7 @@ from showcause.manifest import ManifestError, read_manifest
 from showcause.reply import ClassTarget
 from showcause.v1 import service_pb2
 from tests.gateway.conftest import QuickEngine
+from tests.gateway.served import served
 from tests.gateway.test_openapi import validator
 from tests.gateway.test_service import FakeEngine
 from tests.small_models import write_model
@@ -100,16 +101,16 @@ def test_a_file_that_is_replaced_counts_from_the_next_start_on(folder, tmp_path)
     copy = write_model(tmp_path / "small")
     first = LayerWeights("conv1", (0,), np.ones((1, 4), np.float32))
     write_distilled(read_manifest(copy), [first])
-    service = Service([read_manifest(copy)], FakeEngine(b""), Metrics())
+    service = Service(served([read_manifest(copy)]), FakeEngine(b""), Metrics())
     before = service.get_channel_importance(b"")
     (copy / "chip.safetensors").write_bytes(b"something else")
     assert service.get_channel_importance(b"") == before
     with pytest.raises(ManifestError, match=r"chip\.safetensors"):
-        Service([read_manifest(copy)], FakeEngine(b""), Metrics())
+        Service(served([read_manifest(copy)]), FakeEngine(b""), Metrics())
 
 
 def get(folder, query: str) -> httpx.Response:
-    app = make_app(Service([read_manifest(folder)], FakeEngine(b""), Metrics()))
+    app = make_app(Service(served([read_manifest(folder)]), FakeEngine(b""), Metrics()))
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:

@@ -12,7 +12,6 @@ from showcause.errors import (
     Internal,
     InvalidArgument,
     NotFound,
-    ResourceExhausted,
     Unavailable,
     out_of_range,
 )
@@ -20,7 +19,8 @@ from showcause.gateway.metrics import Metrics
 from showcause.gateway.service import Service
 from showcause.manifest import read_manifest
 from showcause.v1 import method_pb2, model_pb2, service_pb2
-from showcause.wire import OK, seal
+from showcause.wire import seal
+from tests.gateway.served import EMPTY, sealed, served
 
 
 class FakeEngine:
@@ -39,7 +39,7 @@ class FakeEngine:
 @pytest.fixture
 def make(shipped):
     def service_with(outcome, **settings) -> Service:
-        return Service([read_manifest(shipped)], FakeEngine(outcome), Metrics(), **settings)
+        return Service(served([read_manifest(shipped)]), FakeEngine(outcome), Metrics(), **settings)
 
     return service_with
 
@@ -59,7 +59,7 @@ def test_a_good_reply_passes_with_id_and_time_appended(make):
     response = service_pb2.ExplainResponse(
         predictions=[model_pb2.Prediction(label="cat")], timings=model_pb2.Timings(forward_seconds=0.5, batch_size=3)
     )
-    service = make(OK + response.SerializeToString())
+    service = make(sealed(response.SerializeToString()))
     found = service_pb2.ExplainResponse.FromString(ask(service, request_id="scan-9"))
     assert found.predictions[0].label == "cat"
     assert found.request_id == "scan-9"
@@ -70,7 +70,7 @@ def test_a_good_reply_passes_with_id_and_time_appended(make):
 
 
 def test_the_request_reaches_the_engine_unchanged_with_its_deadline(make):
-    service = make(OK, timeout_seconds=60)
+    service = make(EMPTY, timeout_seconds=60)
     data = explain_request(b"photo", target=3).SerializeToString()
     ask(service, data, seconds_left=5)
     ask(service, data, seconds_left=500)
@@ -89,10 +89,9 @@ def test_a_fault_of_ours_says_a_request_id_and_nothing_else(make):
     assert service.in_flight == 0
 
 
-@pytest.mark.parametrize("error", [Unavailable("ENGINE_UNAVAILABLE", "gone"), ResourceExhausted("QUEUE_FULL", "full")])
-def test_the_engine_s_errors_pass(make, error):
-    with pytest.raises(type(error), match=error.message):
-        ask(make(error))
+def test_the_engine_s_errors_pass(make):
+    with pytest.raises(Unavailable, match="no worker"):
+        ask(make(Unavailable("ENGINE_UNAVAILABLE", "no worker")))
 
 
 def test_the_worker_s_error_passes_in_the_envelope(make):
@@ -103,7 +102,7 @@ def test_the_worker_s_error_passes_in_the_envelope(make):
 
 
 def test_what_is_wrong_before_a_model_is_known_is_counted_too(make):
-    service = make(OK)
+    service = make(EMPTY)
     with pytest.raises(InvalidArgument, match=r"no showcause.v1.ExplainRequest"):
         ask(service, b"\xff\xff")
     with pytest.raises(NotFound):
@@ -115,7 +114,7 @@ def test_what_is_wrong_before_a_model_is_known_is_counted_too(make):
 def test_a_request_that_is_large_beside_its_photo_is_refused_unread(make):
     request = explain_request(b"photo")
     request.output.pictures.extend([1] * 100_000)
-    service = make(OK)
+    service = make(EMPTY)
     with pytest.raises(InvalidArgument, match="its photo not counted"):
         ask(service, request.SerializeToString())
     assert not service.engine.calls
@@ -128,7 +127,7 @@ def filter_parts(service: Service, **wishes):
 def test_a_method_of_another_model_is_refused_naming_the_models_that_answer_it(shipped):
     bcos = read_manifest(shipped)
     others = [replace(bcos, name=name, methods=("filter_parts",)) for name in ("parts-1", "parts-2")]
-    service = Service([bcos, *others], FakeEngine(OK), Metrics())
+    service = Service(served([bcos, *others]), FakeEngine(EMPTY), Metrics())
     with pytest.raises(FailedPrecondition) as caught:
         filter_parts(service, model="animals-bcos")
     error = caught.value
@@ -142,27 +141,27 @@ def test_a_method_of_another_model_is_refused_naming_the_models_that_answer_it(s
 
 def test_a_method_that_no_model_answers_is_refused_too(make):
     with pytest.raises(FailedPrecondition) as caught:
-        filter_parts(make(OK))
+        filter_parts(make(EMPTY))
     assert caught.value.allowed.startswith("linear_map, ")
 
 
 def test_what_a_method_explains_is_told_as_it_is_for_the_model(shipped):
     parts = replace(read_manifest(shipped), methods=("filter_parts",), network="interpretable_alexnet")
     for options, kind in (({}, method_pb2.EXPLANATION_KIND_INHERENT), ({"head": "linear"}, 1), ({"head": "full"}, 2)):
-        service = Service([replace(parts, network_options=options)], FakeEngine(OK), Metrics())
+        service = Service(served([replace(parts, network_options=options)]), FakeEngine(EMPTY), Metrics())
         found = service.get_model(service_pb2.GetModelRequest().SerializeToString()).model
         assert [(method.name, method.kind) for method in found.methods] == [("filter_parts", kind)]
 
 
 def test_a_draining_service_refuses_new_requests(make):
-    service = make(OK)
+    service = make(EMPTY)
     service.draining.set()
     with pytest.raises(Unavailable, match="stopping"):
         ask(service)
 
 
 def test_request_ids_that_could_forge_a_log_are_replaced(make):
-    service = make(OK)
+    service = make(EMPTY)
     assert service.caller("a\nb", None).request_id != "a\nb"
     assert service.caller("x" * 200, None).request_id != "x" * 200
     assert service.caller("ward-7.scan:12", None).request_id == "ward-7.scan:12"
@@ -170,7 +169,7 @@ def test_request_ids_that_could_forge_a_log_are_replaced(make):
 
 def test_models_come_in_pages(shipped):
     manifests = [replace(read_manifest(shipped), name=name) for name in ("c", "a", "b")]
-    service = Service(manifests, FakeEngine(OK), Metrics())
+    service = Service(served(manifests), FakeEngine(EMPTY), Metrics())
     first = service.list_models(service_pb2.ListModelsRequest(page_size=2).SerializeToString())
     assert [model.name for model in first.models] == ["a", "b"]
     token = service_pb2.ListModelsRequest(page_size=2, page_token=first.next_page_token).SerializeToString()
@@ -180,4 +179,4 @@ def test_models_come_in_pages(shipped):
     with pytest.raises(InvalidArgument, match="page_token"):
         service.list_models(service_pb2.ListModelsRequest(page_token="z").SerializeToString())
     with pytest.raises(InvalidArgument, match=r"model: not allowed; got ''; allowed: a, b, c"):
-        service.manifest("", "")
+        service.deployments.find("", "")

@@ -10,8 +10,9 @@ from showcause.gateway.metrics import Metrics
 from showcause.gateway.service import Service
 from showcause.gateway.stream import explain_stream
 from showcause.manifest import read_manifest
-from showcause.v1 import model_pb2, service_pb2
-from showcause.wire import OK, seal
+from showcause.v1 import input_pb2, model_pb2, service_pb2
+from showcause.wire import seal
+from tests.gateway.served import EMPTY, sealed, served
 
 
 class SlowEngine:
@@ -20,7 +21,6 @@ class SlowEngine:
     def __init__(self):
         self.gates: dict[bytes, asyncio.Event] = {}
         self.holding = self.most = self.calls = 0
-        self.refusals = 0  # how often the queue is full before it is not
         self.ids: list[str] = []
 
     def gate(self, photo: bytes) -> asyncio.Event:
@@ -29,9 +29,6 @@ class SlowEngine:
     async def answer(self, model, operation, request, deadline, request_id):
         self.calls += 1
         self.ids.append(request_id)
-        if self.refusals:
-            self.refusals -= 1
-            raise ResourceExhausted("QUEUE_FULL", "the queue is full")
         photo = service_pb2.ExplainRequest.FromString(request).input.image
         self.holding += 1
         self.most = max(self.most, self.holding)
@@ -42,10 +39,8 @@ class SlowEngine:
             self.holding -= 1
         if photo == b"bad":
             return seal(out_of_range("input.image", "bad", "good"))
-        return (
-            OK
-            + service_pb2.ExplainResponse(predictions=[model_pb2.Prediction(label=photo.decode())]).SerializeToString()
-        )
+        reply = service_pb2.ExplainResponse(predictions=[model_pb2.Prediction(label=photo.decode())])
+        return sealed(reply.SerializeToString())
 
 
 class Sender:
@@ -70,7 +65,7 @@ def engine():
 
 @pytest.fixture
 def service(shipped, engine):
-    return Service([read_manifest(shipped)], engine, Metrics(), timeout_seconds=5)
+    return Service(served([read_manifest(shipped)]), engine, Metrics(), timeout_seconds=5)
 
 
 async def opened(service, sender, window=4, deadline=None):
@@ -130,25 +125,26 @@ def test_no_more_is_read_than_the_window_holds_and_a_slow_reader_holds_the_sende
     asyncio.run(run())
 
 
-def test_a_full_queue_is_waited_for(service, engine):
+def test_a_photo_waits_where_a_call_is_refused(service, engine):
     async def run():
-        engine.refusals = 3
-        events = [event async for event in opened(service, Sender(("a", b"at once")))]
-        assert [event.WhichOneof("event") for event in events] == ["response"]
-        assert engine.calls == 4
-        assert set(engine.ids) == {"scan.1"}
+        (deployment,) = service.deployments
+        deployment.admission.slots, deployment.admission.most_waiting = 1, 0
+        opening = asyncio.create_task(collected(service, ("a", b"slow"), ("b", b"at once")))
+        while not engine.calls:
+            await asyncio.sleep(0.001)
+        call = service_pb2.ExplainRequest(input=input_pb2.Input(image=b"at once")).SerializeToString()
+        with pytest.raises(ResourceExhausted) as caught:
+            await service.answer("explain", call, service.caller(None, None))
+        assert caught.value.reason == "QUEUE_FULL"
+        assert caught.value.retry_seconds > 0
+        engine.gate(b"slow").set()
+        assert {event.id: event.WhichOneof("event") for event in await opening} == {"a": "response", "b": "response"}
 
     asyncio.run(run())
 
 
-def test_a_queue_that_stays_full_is_an_error_with_a_time_to_try_again(service, engine):
-    async def run():
-        engine.refusals, service.timeout_seconds = 10**6, 0.3
-        (event,) = [event async for event in opened(service, Sender(("a", b"at once")))]
-        assert event.error.reason == service_pb2.ERROR_REASON_QUEUE_FULL
-        assert event.error.retry_delay_seconds > 0
-
-    asyncio.run(run())
+async def collected(service, *photos):
+    return [event async for event in opened(service, Sender(*photos))]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257, "ü" * 129])
@@ -223,19 +219,6 @@ def test_a_stream_that_has_ended_before_a_drain_ended_well(service, engine):
     asyncio.run(run())
 
 
-def test_waiting_for_a_full_queue_is_one_request_with_its_whole_time(service, engine):
-    async def run():
-        engine.refusals = 2
-        (event,) = [event async for event in opened(service, Sender(("a", b"at once")))]
-        assert event.response.timings.total_seconds > 0.1
-
-    asyncio.run(run())
-    counted = service.metrics.registry.get_sample_value
-    labels = {"model": "animals-bcos", "operation": "explain"}
-    assert counted("showcause_requests_total", labels | {"code": "OK"}) == 1
-    assert counted("showcause_requests_total", labels | {"code": "RESOURCE_EXHAUSTED"}) is None
-
-
 def test_a_caller_who_goes_leaves_nothing_behind(service, engine):
     async def run():
         stream = explain_stream(service, aiter(Sender(*numbered(9))), "scan", None, 4)
@@ -257,7 +240,7 @@ def test_the_stream_s_deadline_is_every_photo_s(service, engine):
         import time
 
         seen = []
-        engine.answer = lambda *call: seen.append(call[3]) or asyncio.sleep(0, OK)
+        engine.answer = lambda *call: seen.append(call[3]) or asyncio.sleep(0, EMPTY)
         soon = time.time() + 1
         [event async for event in opened(service, Sender(("a", b"x")), deadline=soon)]
         [event async for event in opened(service, Sender(("a", b"x")))]

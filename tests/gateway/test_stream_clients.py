@@ -10,6 +10,7 @@ import pytest
 from showcause import AsyncClient, Client
 from showcause.errors import DeadlineExceeded, Unavailable
 from showcause.gateway import stream
+from showcause.gateway.engine_client import WorkerDied
 from tests.gateway.conftest import QuickEngine
 
 
@@ -141,7 +142,7 @@ def test_a_worker_that_died_once_is_asked_again(gateway):
         async def reply(self, photo):
             self.calls += 1
             if self.calls == 1:
-                raise Unavailable("ENGINE_UNAVAILABLE", "the worker died")
+                raise WorkerDied("just so")
             return await super().reply(photo)
 
     engine = Dying()

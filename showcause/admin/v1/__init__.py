@@ -1,0 +1,1 @@
+"""Stubs of the admin RPC, generated from protos/ by `make protos`."""

@@ -1,0 +1,45 @@
+"""What requests of a model cost, by what the worker measured of those before them. Imports no torch."""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from showcause.v1 import service_pb2
+
+SEEN = 9  # the last measurements, of which the median counts: one that stumbled says little
+STALE_SECONDS = 60.0  # after which a measurement is none: whoever was refused because of it may have been wronged
+MOST_TARGETS = 16  # the worker refuses more
+PASS, PICTURE = "pass", "picture"  # of ``Envelope.cost_seconds``, beside the methods' names
+
+
+class Costs:
+    """Of one model version: seconds of a worker for a photo's pass, for each method and target, and for a picture."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[tuple[float, float]]] = {}  # when, seconds
+
+    def learn(self, cost_seconds: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        for name, seconds in cost_seconds.items():
+            self._seen.setdefault(name, deque(maxlen=SEEN)).append((now, seconds))
+
+    def of(self, name: str) -> float:
+        """The median of the last measurements; 0 without any."""
+        return median(seconds for _, seconds in self._seen[name]) if name in self._seen else 0.0
+
+    def expected(
+        self, request: service_pb2.ExplainRequest | service_pb2.PredictRequest, default_methods: Sequence[str]
+    ) -> float:
+        """Seconds of a worker that the request will take; what was not measured lately counts nothing."""
+        seconds = self._lately(PASS)
+        if isinstance(request, service_pb2.PredictRequest):
+            return seconds
+        methods = [method.WhichOneof("method") for method in request.methods] or default_methods
+        targets = min(sum(max(target.top_k, 1) for target in request.targets), MOST_TARGETS) or 1
+        drawn = len(set(request.output.pictures)) * self._lately(PICTURE)
+        return seconds + targets * sum(self._lately(name) + drawn for name in methods if name)
+
+    def _lately(self, name: str) -> float:
+        seen = self._seen.get(name)
+        return self.of(name) if seen and time.monotonic() - seen[-1][0] < STALE_SECONDS else 0.0

@@ -1,0 +1,156 @@
+"""The gateway's client of TorchServe, over a real gRPC server that fails as TorchServe does."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from showcause.engine.v1 import prediction_pb2
+from showcause.errors import DeadlineExceeded, Unavailable
+from showcause.gateway.engine_client import METHOD, TorchServeClient, WorkerDied
+
+SERVICE, NAME = METHOD.strip("/").split("/")
+
+
+# Of the INTERNAL error that answers a request for the model of that name.
+DETAILS = {
+    "died": "Worker died.\nInternalServerException.()",
+    "none": "Model none has no worker to serve inference request. Please use scale workers API to add workers.",
+}
+
+
+class Failing:
+    def __init__(self) -> None:
+        self.fields: list[dict[str, bytes]] = []
+        self.held = asyncio.Event()
+
+    async def answer(self, request, context):
+        self.fields.append(dict(request.input))
+        if request.model_name in DETAILS:
+            await context.abort(grpc.StatusCode.INTERNAL, DETAILS[request.model_name])
+        if request.model_name == "slow":
+            self.held.set()
+            await asyncio.sleep(30)
+        return prediction_pb2.PredictionResponse(prediction=b"fine")
+
+
+@asynccontextmanager
+async def torchserve(engine):
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(
+        engine.answer,
+        request_deserializer=prediction_pb2.PredictionsRequest.FromString,
+        response_serializer=prediction_pb2.PredictionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {NAME: handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def run(story, gone):
+    async def told():
+        engine, client = Failing(), TorchServeClient(gone)
+        async with torchserve(engine) as target:
+            try:
+                await asyncio.wait_for(story(engine, client, target), 20)
+            finally:
+                await client.close()
+
+    asyncio.run(told())
+
+
+def ask(client, model: str, seconds: float = 10):
+    return client.answer(model, "explain", b"request", time.time() + seconds, "scan-9")
+
+
+def test_what_the_handler_needs_goes_along(tmp_path):
+    async def story(engine, client, target):
+        client.connect(target, "token")
+        assert await ask(client, "m") == b"fine"
+        (fields,) = engine.fields
+        assert (fields["operation"], fields["request"], fields["request_id"]) == (b"explain", b"request", b"scan-9")
+        assert float(fields["deadline"]) == pytest.approx(time.time() + 10, abs=2)
+        assert len(fields["ticket"]) == 32
+
+    run(story, tmp_path)
+
+
+def test_torchserve_s_errors_are_told_apart(tmp_path):
+    async def story(engine, client, target):
+        client.connect(target, "token")
+        with pytest.raises(WorkerDied, match="Worker died"):
+            await ask(client, "died")
+        with pytest.raises(Unavailable, match="model none has no worker"):
+            await ask(client, "none")
+        with pytest.raises(DeadlineExceeded):
+            await ask(client, "slow", 0.1)
+        assert not list(tmp_path.iterdir()), "the worker knows the deadline"
+
+    run(story, tmp_path)
+
+
+def test_who_goes_away_leaves_a_mark_for_the_worker(tmp_path):
+    async def story(engine, client, target):
+        client.connect(target, "token")
+        task = asyncio.create_task(ask(client, "slow"))
+        await engine.held.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [path.name.encode() for path in tmp_path.iterdir()] == [engine.fields[0]["ticket"]]
+
+    run(story, tmp_path)
+
+
+def test_an_engine_that_goes_is_a_worker_that_died_and_the_next_one_is_waited_for(tmp_path):
+    async def story(engine, client, target):
+        client.connect(target, "token")
+        held = asyncio.create_task(ask(client, "slow"))
+        await engine.held.wait()
+        await client.disconnect()
+        with pytest.raises(WorkerDied):
+            await held
+        assert not list(tmp_path.iterdir()), "nobody went away"
+        waiting = asyncio.create_task(ask(client, "m"))
+        with pytest.raises(DeadlineExceeded):
+            await ask(client, "m", 0.1)
+        assert not waiting.done()
+        client.connect(target, "token")
+        assert await waiting == b"fine"
+
+    run(story, tmp_path)
+
+
+def test_a_connection_that_breaks_is_a_worker_that_died(tmp_path):
+    async def story(engine, client, next_target):
+        async with torchserve(engine) as target:
+            client.connect(target, "token")
+            held = asyncio.create_task(ask(client, "slow"))
+            await engine.held.wait()
+        with pytest.raises(WorkerDied):
+            await held
+        assert not client.connected
+        again = asyncio.create_task(ask(client, "m"))
+        await asyncio.sleep(0.05)
+        assert not again.done(), "nothing goes there until somebody has looked"
+        client.connect(next_target, "token")
+        assert await again == b"fine"
+
+    run(story, tmp_path)
+
+
+def test_marks_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("showcause.gateway.engine_client.MOST_MARKS", 3)
+
+    async def story(engine, client, target):
+        for number in range(5):
+            client._mark(str(number))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "4"]
+
+    run(story, tmp_path)
