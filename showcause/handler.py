@@ -6,7 +6,10 @@ Whose ticket lies as a file in the folder SHOWCAUSE_GONE has gone away: what nob
 method for the strongest class.
 """
 
+import ctypes
 import os
+import sys
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,11 +25,15 @@ from showcause.v1 import input_pb2, service_pb2
 from showcause.wire import unseal
 from showcause.worker import Call, explain
 
+TRIM_SECONDS = 10.0
+MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc's
+
 
 class Handler:
     """One model in one worker process. TorchServe takes a class of the handler's own file, so that each derives one."""
 
     gone = Path(os.devnull)  # without a gateway nobody's leaving is told
+    _trimmed = 0.0
 
     def initialize(self, context: Any) -> None:
         """Loads the model that TorchServe has unpacked."""
@@ -42,9 +49,18 @@ class Handler:
             int(os.environ.get("SHOWCAUSE_MAX_IMAGE_PIXELS", Limits.image_pixels)),
         )
 
+    def _give_back(self) -> None:
+        """Returns freed memory to the system, now and then: glibc keeps it, and batches of many sizes leave holes, so
+        that a worker would grow to three times what it needs. After every batch it would cost a tenth of the time.
+        """
+        if MALLOC_TRIM and time.monotonic() > self._trimmed + TRIM_SECONDS:
+            MALLOC_TRIM(0)
+            self._trimmed = time.monotonic()
+
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """A batch of rows -> as many answers."""
         envelopes = explain(self.model, [to_call(row, self.gone) for row in data], self.limits)
+        self._give_back()
         return [
             envelope if "operation" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)
         ]

@@ -168,7 +168,9 @@ class TorchServe:
         quiet = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"] if newer else []
         site = _site_packages()
         child = [sys.executable, "-I", "-S", str(Path(__file__).parent / "child.py"), str(os.getpid())]
-        java = [str(self._java), "-XX:+ExitOnOutOfMemoryError", *quiet, f"-Dmodel_server_home={site}"]
+        # It holds what passes through and little else: a small heap that grows when it must, collected simply.
+        heap = ["-XX:+UseSerialGC", "-Xms64m", "-XX:+ExitOnOutOfMemoryError"]
+        java = [str(self._java), *heap, *quiet, f"-Dmodel_server_home={site}"]
         java += [f"-Djava.io.tmpdir={self.home}", f"-Dlog4j.configurationFile=file://{self.home}/log4j2.xml"]
         java += ["-cp", f"{site}/ts/frontend/*", "org.pytorch.serve.ModelServer"]
         java += ["--python", sys.executable, "-f", str(config), "-s", str(self._store), "-ncs"]
