@@ -1,6 +1,7 @@
 """Shared by all tests: photos, the shipped model, requests, and the GPU rule."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,16 @@ from showcause.model import Model, load
 from showcause.paths import top_level
 
 SHIPPED = top_level("model_store") / "animals-bcos"
+
+
+def pytest_configure() -> None:
+    """With several test processes, each keeps to a core of its own, and the services that it starts with it: torch's
+    threads wait for each other in loops, and stall tenfold where others want the same core.
+    """
+    process = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if process and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(process.removeprefix("gw")) % len(cores)]})
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

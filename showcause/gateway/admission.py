@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from showcause.errors import DeadlineExceeded, ResourceExhausted
 
+QUEUE_SIZE = 64  # requests that wait for one model version, at most
 LEAST_RETRY_SECONDS, MOST_RETRY_SECONDS = 1.0, 60.0
 _Lane = deque[asyncio.Future[None]]
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from showcause.channels import Distilled, read_distilled
 from showcause.errors import NotFound, out_of_range
 from showcause.gateway.access import EVERYONE, Identity
-from showcause.gateway.admission import Admission
+from showcause.gateway.admission import QUEUE_SIZE, Admission
 from showcause.gateway.costs import Costs
 from showcause.manifest import Manifest
 
 BATCHES_AHEAD = (
     2  # one that is computed, and the next: with fewer a worker would wait, with more the engine would queue
 )
-QUEUE_SIZE = 64
 
 
 @dataclass(eq=False)

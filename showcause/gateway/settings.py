@@ -9,7 +9,7 @@ from pathlib import Path
 
 from showcause import store
 from showcause.gateway.access import Access
-from showcause.gateway.deployments import QUEUE_SIZE
+from showcause.gateway.admission import QUEUE_SIZE
 from showcause.image import Limits
 from showcause.tls import Tls, is_loopback
 
