@@ -39,6 +39,7 @@ from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBER
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+PICTURE = "picture"  # beside the methods' names, in what a request cost
 OPERATIONS = {"explain": read_explain, "predict": read_predict}
 
 
@@ -103,10 +104,9 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
 
 def _sealed(model: Model, item: Item, clock: "_Clock") -> bytes:
     """One item's envelope, with what it cost where it was computed."""
-    began = time.perf_counter()
     outcome = _guarded(item.call, _answer, model, item, clock)
-    pictures = len(item.job.pictures) * len(item.found)
-    return seal(outcome, {} if item.failure else clock.cost(item.methods, pictures, time.perf_counter() - began))
+    steps = [*item.methods, *([PICTURE] if item.job.pictures else [])]
+    return seal(outcome, {} if item.failure else clock.cost(steps))
 
 
 def _still_wanted(item: Item) -> bool:
@@ -192,7 +192,9 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
         raise item.failure
     began = time.perf_counter()
     explanations = [
-        explanation_message(_explanation(model, item, target, name), item.job.map.dtype if item.job.map else None)
+        explanation_message(
+            _explanation(model, item, target, name, clock), item.job.map.dtype if item.job.map else None
+        )
         for target in item.targets
         for name in item.methods
     ]
@@ -207,9 +209,12 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
     )
 
 
-def _explanation(model: Model, item: Item, target: reply.Target, method: str) -> reply.Explanation:
+def _explanation(model: Model, item: Item, target: reply.Target, method: str, clock: "_Clock") -> reply.Explanation:
     found, job = item.found[target, method], item.job
     parts = found.parts(item.frame) if found.parts else []
+    began = time.perf_counter()
+    pictures = tuple(render.encoded(kind, _drawn(kind, item, found, parts)) for kind in job.pictures)
+    clock.count(PICTURE, len(pictures), time.perf_counter() - began)
     measured = model.map_scores.get(method)
     threshold = 0.0 if job.box is None else job.box.threshold
     if threshold is None:
@@ -220,7 +225,7 @@ def _explanation(model: Model, item: Item, target: reply.Target, method: str) ->
         kind=model.manifest.kind_of(method),
         evidence=(*found.evidence, *(measured.scores if measured else ())),
         map=_raw_map(found, item) if job.map else None,
-        pictures=tuple(render.encoded(kind, _drawn(kind, item, found, parts)) for kind in job.pictures),
+        pictures=pictures,
         weights=found.weights,
         parts=tuple(located.part for located in parts),
         box=box_of(found.map, grid_of(item.frame, found.map, found.units), threshold) if job.box else None,
@@ -312,29 +317,28 @@ def _guarded(call: Call, step: Callable[..., T], *arguments: object) -> T | Show
 
 
 class _Clock:
-    """Adds up the time between laps, by stage; and what each method took, over how many targets."""
+    """Adds up the time between laps, by stage; and what each method took, over how many targets, and all pictures."""
 
     def __init__(self, batch_size: int):
         self.batch_size, self.last = batch_size, time.perf_counter()
         self.seconds: dict[str, float] = defaultdict(float)
-        self.methods: dict[str, tuple[int, float]] = {}
+        self.steps: dict[str, tuple[int, float]] = {}
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage] += now - self.last
         self.last = now
 
-    def count(self, method: str, targets: int, seconds: float) -> None:
-        before, so_far = self.methods.get(method, (0, 0.0))
-        self.methods[method] = before + targets, so_far + seconds
+    def count(self, step: str, times: int, seconds: float) -> None:
+        before, so_far = self.steps.get(step, (0, 0.0))
+        self.steps[step] = before + times, so_far + seconds
 
-    def cost(self, methods: Iterable[str], pictures: int, render_seconds: float) -> dict[str, float]:
-        """An item's share, as ``Envelope`` has it; render_seconds: of the item's own pictures and messages."""
-        shared = (self.seconds["decode_seconds"] + self.seconds["forward_seconds"]) / self.batch_size
-        cost = {"pass": shared, **({"picture": render_seconds / pictures} if pictures else {})}
-        for name in methods:
-            targets, seconds = self.methods.get(name, (0, 0.0))
-            cost |= {name: seconds / targets} if targets else {}
+    def cost(self, steps: Iterable[str]) -> dict[str, float]:
+        """What one of each step has cost, and a photo's share of the pass, as ``Envelope`` has it."""
+        cost = {"pass": (self.seconds["decode_seconds"] + self.seconds["forward_seconds"]) / self.batch_size}
+        for name in steps:
+            times, seconds = self.steps.get(name, (0, 0.0))
+            cost |= {name: seconds / times} if times else {}
         return cost
 
     def timings(self, render_seconds: float) -> model_pb2.Timings:

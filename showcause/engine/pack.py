@@ -1,6 +1,7 @@
 """A model folder -> a TorchServe archive (.mar)."""
 
 import tempfile
+import threading
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md", "parts.js
 # Milliseconds that TorchServe waits for a batch to fill. 1 gives natural batching: requests that came while the last
 # batch was computed go together, and a lone one hardly waits. (0 would mean TorchServe's default of 100.)
 BATCH_DELAY_MS = 1
+_PACKING = threading.Lock()
 
 
 def handler_of(manifest: Manifest) -> Path:
@@ -56,5 +58,11 @@ def pack(manifest: Manifest, out: Path, workers: int | None = None, name: str = 
             archive_format="zip-store",  # weights do not compress
             force=True,
         )
-        ModelArchiver.generate_model_archive(config)
+        with _PACKING:
+            # It makes a folder of the model's name in the temporary folder, and removes what has that name there.
+            before, tempfile.tempdir = tempfile.tempdir, folder
+            try:
+                ModelArchiver.generate_model_archive(config)
+            finally:
+                tempfile.tempdir = before
     return out / f"{name or manifest.name}.mar"

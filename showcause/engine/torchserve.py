@@ -71,6 +71,7 @@ class TorchServe:
         self._log: deque[str] = deque(maxlen=200)
         self._load_failures: Counter[str] = Counter()
         self._process: subprocess.Popen[bytes] | None = None
+        self.stopping = threading.Event()  # ends whatever waits for models to load
 
     @property
     def target(self) -> str:
@@ -129,7 +130,7 @@ class TorchServe:
         """
         deadline = time.monotonic() + START_SECONDS
         waiting, failed = set(keys or self.deployed), dict[str, str]()
-        while waiting:
+        while waiting := waiting & self.deployed.keys():  # some may be unloaded meanwhile
             if reason := self.died():
                 raise EngineFailed(reason)
             for key in sorted(waiting):
@@ -143,7 +144,8 @@ class TorchServe:
                 elif time.monotonic() > deadline:
                     waiting.remove(key)
                     failed[key] = f"model {name} is not loaded after {START_SECONDS} s:\n{self.log_tail()}"
-            time.sleep(0.1)
+            if waiting and self.stopping.wait(0.1):
+                raise EngineFailed("the service stops")
         return failed
 
     @property
@@ -225,6 +227,14 @@ class TorchServe:
     def log_tail(self, lines: int = 30) -> str:
         """The end of TorchServe's and its workers' log."""
         return "\n".join(list(self._log)[-lines:]) or "(no log)"
+
+    def answers(self) -> bool:
+        """Whether TorchServe takes requests; not so while it starts or ends."""
+        try:
+            self._manage("GET", "/models")
+        except (OSError, HTTPException, ValueError, KeyError):
+            return False
+        return True
 
     def ready(self, key: str) -> bool:
         """Whether every worker of a model has loaded and runs."""

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from showcause.errors import DeadlineExceeded, ResourceExhausted
 
@@ -54,7 +55,7 @@ class Admission:
 
     def check_room(self, workers: int) -> None:
         """Raises ResourceExhausted where the queue is full, saying when about half of it will be done."""
-        if self.running < self.slots or len(self._lanes[0]) < self.most_waiting:
+        if len(self._lanes[0]) < self.most_waiting:
             return
         seconds = min(max(self.backlog_seconds / workers / 2, LEAST_RETRY_SECONDS), MOST_RETRY_SECONDS)
         text = f"{self.most_waiting} requests wait for this model already; try again in {seconds:.0f} s"
@@ -62,7 +63,9 @@ class Admission:
 
     @asynccontextmanager
     async def turn(self, deadline: float, *, streamed: bool = False, alone: bool = False) -> AsyncIterator[None]:
-        """For as long as the engine has the request. Raises DeadlineExceeded where its turn did not come in time."""
+        """For as long as somebody waits for the request; see ``keep``. Raises DeadlineExceeded where its turn did not
+        come in time.
+        """
         lane = self._suspects if alone else self._lanes[streamed]
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lane.append(mine)
@@ -83,6 +86,17 @@ class Admission:
             yield
         finally:
             self._leave(alone)
+
+    def keep(self, call: "asyncio.Future[Any]") -> None:
+        """The engine goes on with a call although nobody waits for it: its place stays taken until it ends."""
+        self.running += 1
+
+        def ended(_: "asyncio.Future[Any]") -> None:
+            if not call.cancelled():
+                call.exception()  # seen: nobody else asks
+            self._leave(False)
+
+        call.add_done_callback(ended)
 
     def _leave(self, alone: bool) -> None:
         self.running -= 1

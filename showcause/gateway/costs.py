@@ -41,5 +41,5 @@ class Costs:
         return seconds + targets * sum(self._lately(name) + drawn for name in methods if name)
 
     def _lately(self, name: str) -> float:
-        seen = self._seen.get(name)
-        return self.of(name) if seen and time.monotonic() - seen[-1][0] < STALE_SECONDS else 0.0
+        fresh = [seconds for at, seconds in self._seen.get(name, ()) if time.monotonic() - at < STALE_SECONDS]
+        return median(fresh) if fresh else 0.0

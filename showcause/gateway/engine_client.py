@@ -6,8 +6,9 @@ import logging
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 
@@ -21,6 +22,9 @@ METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 MOST_MARKS = 10_000  # of callers who went away, until the oldest are wiped
 
 
+Keep = Callable[["asyncio.Future[Any]"], None]
+
+
 class WorkerDied(Exception):
     """The process that computed the request is gone, and nobody knows what became of it."""
 
@@ -28,11 +32,14 @@ class WorkerDied(Exception):
 class Engine(Protocol):
     """Whatever computes: a fake one in tests of what cannot be provoked otherwise."""
 
-    async def answer(self, model: str, operation: str, request: bytes, deadline: float, request_id: str) -> bytes:
+    async def answer(
+        self, model: str, operation: str, request: bytes, deadline: float, request_id: str, keep: Keep
+    ) -> bytes:
         """The envelope (``showcause.wire``) for one request; deadline in seconds since the epoch.
 
-        model: as the engine calls it. Raises DeadlineExceeded, Unavailable, or WorkerDied. Where the caller is
-        cancelled, what was not begun is not computed.
+        model: as the engine calls it. keep: is given the call where the engine still has it after the caller left, or
+        after the deadline. Raises DeadlineExceeded, Unavailable, or WorkerDied. What was not begun by the time at which
+        the caller leaves is not computed.
         """
         ...
 
@@ -68,7 +75,9 @@ class TorchServeClient:
         if self._channel is not None:
             await self._channel.close()
 
-    async def answer(self, model: str, operation: str, request: bytes, deadline: float, request_id: str) -> bytes:
+    async def answer(
+        self, model: str, operation: str, request: bytes, deadline: float, request_id: str, keep: Keep
+    ) -> bytes:
         ticket = uuid.uuid4().hex
         fields = {
             "operation": operation.encode(),
@@ -78,17 +87,23 @@ class TorchServeClient:
             "ticket": ticket.encode(),
         }
         message = prediction_pb2.PredictionsRequest(model_name=model, input=fields)
+        call: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(max(0.0, deadline - time.time())):
                 await self._up.wait()
-                reply = await self._predict(message, metadata=self._metadata)
+                call = asyncio.ensure_future(self._call(message))
+                reply = await asyncio.shield(call)  # TorchServe would go on with a call that is cancelled
         except TimeoutError:
+            if call is not None:
+                keep(call)
             raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the engine answered") from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or not task.cancelling():  # nobody went away: the connection was closed under the call
                 raise WorkerDied("the engine is gone") from None
-            self._mark(ticket)
+            if call is not None:
+                self._mark(ticket)
+                keep(call)
             raise
         except grpc.aio.AioRpcError as error:
             details = error.details() or ""
@@ -100,6 +115,9 @@ class TorchServeClient:
             raise WorkerDied(details) from error
         envelope: bytes = reply.prediction
         return envelope
+
+    async def _call(self, message: prediction_pb2.PredictionsRequest) -> Any:
+        return await self._predict(message, metadata=self._metadata)
 
     def _mark(self, ticket: str) -> None:
         """Tells the workers that nobody waits for this one any more."""

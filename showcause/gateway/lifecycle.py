@@ -19,16 +19,16 @@ LOOK_SECONDS = 0.1
 class Lifecycle:
     """folder names are those of the store: no path comes from outside."""
 
-    def __init__(self, engine: TorchServe, deployments: Deployments, model_store: Path):
+    def __init__(self, engine: TorchServe, deployments: Deployments, model_store: Path, changing: asyncio.Lock):
         self.engine, self.deployments, self.model_store = engine, deployments, model_store
-        self._one_at_a_time = asyncio.Lock()
+        self._changing = changing  # one at a time, and not while TorchServe is started anew
         self._ending = set[asyncio.Task[None]]()
 
     async def load(self, folder: str) -> tuple[Deployment, bool]:
         """What serves now, and whether it took the place of the same version; raises FailedPrecondition with the reason
         where the folder cannot be served, and then nothing has changed.
         """
-        async with self._one_at_a_time:
+        async with self._changing:
             manifest = await asyncio.to_thread(self._read, folder)
             key = ""
             try:
@@ -48,7 +48,7 @@ class Lifecycle:
         """What is served no more; the last model stays, because a service without one is none."""
         if not name:
             raise out_of_range("model", name, ", ".join(self.deployments.names()))
-        async with self._one_at_a_time:
+        async with self._changing:
             self.deployments.find(name, version)
             if self.deployments.names() == [name] and (not version or self.deployments.versions(name) == [version]):
                 raise FailedPrecondition("MODEL_REFUSED", "it is all that is served", field="model", value=name)
@@ -80,7 +80,8 @@ class Lifecycle:
         async def when_idle() -> None:
             while deployment.admission.in_flight:
                 await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self.engine.unload, deployment.key)
+            async with self._changing:
+                await asyncio.to_thread(self.engine.unload, deployment.key)
 
         self._ending.add(task := asyncio.create_task(when_idle()))
         task.add_done_callback(self._ending.discard)

@@ -86,7 +86,7 @@ def make_app(service: Service, settings: Settings = Settings(Path())) -> Starlet
 
     async def answered(operation: str, request: Request, caller: Caller, offers: Sequence[str]) -> Response:
         with service.metrics.watch(operation) as seen:
-            service.check_room(request.path_params["model"], caller, seen)
+            service.check_room(request.path_params["model"], request.query_params.get("version", ""), caller, seen)
             kind = accepted(request, offers)
             message: Any = REQUESTS[operation]()
             try:

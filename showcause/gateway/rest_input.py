@@ -41,7 +41,9 @@ def _most_bytes(limits: Limits) -> int:
 
 
 def _declared(request: Request) -> int:
-    """0 where it is not told."""
+    """0 where it is not told: where a body comes in chunks, its length is what counts, and not what is said of it."""
+    if "transfer-encoding" in request.headers:
+        return 0
     text = request.headers.get("content-length", "")
     return int(text) if text.isdecimal() and len(text) < 20 else 0
 

@@ -54,13 +54,12 @@ class Health:
 
     def __init__(self, models: Iterable[str]):
         self.servicer = health_aio.HealthServicer()
-        self._names = dict.fromkeys((*self.WHOLE, *models))
+        self.models = dict.fromkeys(models)  # all that ever were: of one that was unloaded it is told, too
 
     async def set(self, serving: bool, *names: str) -> None:
-        """Sets the status of the names given, new ones among them, or of all."""
-        self._names.update(dict.fromkeys(names))
+        """Sets the status of the names given."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in names or tuple(self._names):
+        for name in names:
             await self.servicer.set(name, status)
 
 

@@ -96,9 +96,10 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
     client.connect(engine.target, engine.token)
     service = Service(deployments, client, metrics, settings.limits, settings.timeout_seconds)
     health = rpc.Health(deployments.names())
-    supervisor = Supervisor(engine, client, service, health, say)
+    changing = asyncio.Lock()
+    supervisor = Supervisor(engine, client, service, health, changing, say)
     grpc_server, grpc_port = rpc.make_server(service, health, settings)
-    lifecycle = Lifecycle(engine, deployments, settings.model_store)
+    lifecycle = Lifecycle(engine, deployments, settings.model_store, changing)
     admin_server, admin_port = make_admin_server(service, lifecycle, settings.admin_port)
     rest_server = HttpServer(rest.make_app(service, settings), settings.rest_port, settings)
     metrics_server = HttpServer(
@@ -129,6 +130,7 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
             watching.result()  # raises what ended it
         watching.cancel()
     finally:
+        engine.stopping.set()
         await metrics_server.stop()
         await client.close()
 

@@ -82,11 +82,12 @@ class Service:
         seconds = self.timeout_seconds if seconds_left is None else min(seconds_left, self.timeout_seconds)
         return Caller(usable, time.time() + seconds)
 
-    def check_room(self, model: str, caller: Caller, seen: Seen) -> None:
+    def check_room(self, model: str, version: str, caller: Caller, seen: Seen) -> None:
         """What can be refused before a photo is read: a model that is not there, or has a full queue."""
-        deployment = self.deployments.find(model, "", caller.identity)
+        deployment = self.deployments.find(model, version, caller.identity)
         seen.model = deployment.manifest.name
-        deployment.admission.check_room(deployment.workers)
+        if version or len(self.deployments.versions(model)) == 1:  # else the body may name another one
+            deployment.admission.check_room(deployment.workers)
 
     async def answer(self, operation: str, sent: bytes | Request, caller: Caller) -> bytes:
         """``explain`` or ``predict``: a request, serialised or not -> a serialised response; raises ShowcauseError."""
@@ -118,8 +119,9 @@ class Service:
             deployment.admission.check_room(deployment.workers)
             _check_in_time(deployment, expected, caller)
         try:
-            with deployment.admission.counted(expected):
-                envelope = await self._ask(deployment, operation, data, caller)
+            # Photos of streams that wait hold no call up: the two take turns.
+            with deployment.admission.counted(0.0 if caller.streamed else expected):
+                envelope = await self._ask(deployment, operation, data, caller, expected if caller.streamed else 0.0)
             deployment.costs.learn(envelope.cost_seconds)
             response = opened(envelope)
         except ShowcauseError:
@@ -133,17 +135,20 @@ class Service:
         seen.response_bytes = len(response)
         return response
 
-    async def _ask(self, deployment: Deployment, operation: str, data: bytes, caller: Caller) -> Envelope:
+    async def _ask(
+        self, deployment: Deployment, operation: str, data: bytes, caller: Caller, expected: float
+    ) -> Envelope:
         """The engine's answer. What was in hand when a worker died is asked once more, then alone: the request may have
-        been what killed it.
+        been what killed it. expected: what it adds to the backlog while the engine has it.
         """
-        died = False
+        died, admission = False, deployment.admission
         while True:
-            async with deployment.admission.turn(caller.deadline, streamed=caller.streamed, alone=died):
+            async with admission.turn(caller.deadline, streamed=caller.streamed, alone=died):
                 try:
-                    sealed = await self.engine.answer(
-                        deployment.key, operation, data, caller.deadline, caller.request_id
-                    )
+                    with admission.counted(expected):
+                        sealed = await self.engine.answer(
+                            deployment.key, operation, data, caller.deadline, caller.request_id, admission.keep
+                        )
                     return Envelope.FromString(sealed)
                 except WorkerDied as error:
                     log.warning("request %s: a worker died: %s", caller.request_id, error)

@@ -28,16 +28,18 @@ class Supervisor:
         client: TorchServeClient,
         service: Service,
         health: Health,
+        changing: asyncio.Lock,
         say: Callable[[str], None],
     ):
         self.engine, self.client, self.service, self.health, self.say = engine, client, service, health, say
+        self.changing = changing  # held by whoever changes what TorchServe has: see ``Lifecycle``
 
     async def run(self) -> None:
         """Until it is cancelled; raises EngineFailed where TorchServe does not come back."""
         while True:
             if reason := self.engine.died():
                 await self._revive(reason)
-            elif not self.client.connected:
+            elif not self.client.connected and await asyncio.to_thread(self.engine.answers):
                 self.client.connect(self.engine.target, self.engine.token)
             await self.look()
             await asyncio.sleep(WATCH_SECONDS)
@@ -47,19 +49,24 @@ class Supervisor:
         for deployment in list(self.service.deployments):
             deployment.ready = await asyncio.to_thread(self.engine.ready, deployment.key)
         serving = [self.service.deployments.default(name) for name in self.service.deployments.names()]
+        self.health.models.update(dict.fromkeys(self.service.deployments.names()))
         await self._tell({deployment.manifest.name: deployment.ready for deployment in serving})
 
     async def _tell(self, ready: dict[str, bool]) -> None:
         stays = not self.service.draining.is_set()
         self.service.ready = stays and all(ready.values())
-        for name, answers in ready.items():
-            await self.health.set(stays and answers, name)
+        for name in self.health.models:  # those that were unloaded, too
+            await self.health.set(stays and ready.get(name, False), name)
         await self.health.set(self.service.ready, *Health.WHOLE)
 
     async def _revive(self, reason: str) -> None:
         log.error("%s", reason)
-        await self._tell(dict.fromkeys(self.service.deployments.names(), False))
         await self.client.disconnect()
+        await self._tell(dict.fromkeys(self.service.deployments.names(), False))
+        async with self.changing:
+            await self._start_anew(reason)
+
+    async def _start_anew(self, reason: str) -> None:
         for failed in range(MOST_FAILED_STARTS):
             if failed:
                 await asyncio.sleep(min(2.0 ** (failed - 1), LONGEST_PAUSE_SECONDS))

@@ -173,7 +173,14 @@ def test_pack_writes_an_archive(shipped, tmp_path):
     import zipfile
 
     command = [sys.executable, "-m", "showcause.cli", "pack", shipped.name, "--model-store", str(shipped.parent)]
-    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=True)
+    mine = tmp_path / "temporary/animals-bcos/mine"  # the archiver would remove what bears the model's name there
+    mine.mkdir(parents=True)
+    environment = os.environ | {"TMPDIR": str(mine.parent.parent)}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], capture_output=True, text=True, check=True, env=environment
+    )
+    assert [path.name for path in mine.parent.parent.iterdir()] == ["animals-bcos"]
+    assert mine.exists()
     path = Path(done.stdout.strip())
     assert path == tmp_path / "animals-bcos.mar"
     names = set(zipfile.ZipFile(path).namelist())

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from showcause import Client
 from showcause.errors import NotFound
@@ -67,6 +69,12 @@ def test_versions_come_and_go_under_load(launch, store, photo):
         models(running, "unload", "other")
         with pytest.raises(NotFound):
             client.predict(photo, model="other")
+        with grpc.insecure_channel(running.grpc) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(service="other"), timeout=20
+            )
+            told = (answer.status for answer in watch)
+            assert health_pb2.HealthCheckResponse.NOT_SERVING in told, "who is gone is not healthy"
         assert load.grown(5)
     assert set(load.outcomes) == {"cat"}, "not one was lost"
     assert running.stop() == 0

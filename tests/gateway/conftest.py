@@ -18,7 +18,7 @@ from tests.gateway.served import sealed, served
 class QuickEngine:
     """Answers every photo at once with its own bytes as the label; a subclass may do otherwise."""
 
-    async def answer(self, model, operation, request, deadline, request_id):
+    async def answer(self, model, operation, request, deadline, request_id, keep):
         return await self.reply(service_pb2.ExplainRequest.FromString(request).input.image)
 
     async def reply(self, photo: bytes) -> bytes:

@@ -142,6 +142,40 @@ def test_who_goes_away_frees_the_place_wherever_it_was():
     run(story)
 
 
+def test_what_the_engine_goes_on_with_keeps_its_place():
+    """TorchServe does not forget a call that is cancelled: thousands of such would lie in its queue."""
+
+    async def story():
+        crowd = Crowd()
+        calls = [asyncio.get_running_loop().create_future() for _ in range(3)]
+        await crowd.come("left", "next")
+        crowd.admission.keep(calls[0])
+        crowd.tasks["left"].cancel()
+        await settled()
+        assert crowd.admission.running == 1
+        assert crowd.began == ["left"], "the engine is busy with it"
+        calls[0].set_exception(OSError("gone"))
+        await settled()
+        assert crowd.began == ["left", "next"]
+        await crowd.finish("next")
+        assert crowd.admission.in_flight == 0
+
+    run(story)
+
+
+def test_the_queue_is_bounded_while_a_suspect_is_alone():
+    async def story():
+        crowd = Crowd(slots=32, most_waiting=2)
+        await crowd.come("suspect", alone=True)
+        await crowd.come("a", "b")
+        assert crowd.now == {"suspect"}
+        with pytest.raises(ResourceExhausted):
+            crowd.admission.check_room(1)
+        await crowd.finish("suspect", "a", "b")
+
+    run(story)
+
+
 def test_a_suspect_waits_for_the_others_and_then_is_alone():
     async def story():
         crowd = Crowd(slots=3)

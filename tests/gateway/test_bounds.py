@@ -9,6 +9,7 @@ import time
 import grpc
 import httpx
 import pytest
+from starlette.requests import Request
 
 from showcause import Client
 from showcause.errors import InvalidArgument, ResourceExhausted
@@ -16,9 +17,11 @@ from showcause.gateway import rpc
 from showcause.gateway.access import Access, add_token
 from showcause.gateway.metrics import Metrics
 from showcause.gateway.rest import make_app
+from showcause.gateway.rest_input import body_bytes
 from showcause.gateway.service import Service
 from showcause.gateway.settings import Settings, SettingsError, add_flags, from_flags
 from showcause.gateway.uploads import Uploads
+from showcause.image import Limits
 from showcause.manifest import read_manifest
 from showcause.tls import Tls
 from tests.certificates import Authority, private
@@ -206,3 +209,14 @@ def test_an_address_that_others_can_reach_is_told_what_it_lacks(authority, tmp_p
         assert "no token" not in told(host, **tokens)
         assert "no TLS" not in told(host, **tls)
         assert told(host, **tls, **tokens) == ""
+
+
+def test_what_is_said_of_a_body_in_chunks_is_not_believed():
+    """HTTP/1.1 goes by the chunks where both headers are there."""
+
+    def expected(**headers: str) -> int:
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        return body_bytes(Request({"type": "http", "headers": raw}), Limits())
+
+    assert expected(content_length="5") == 5
+    assert expected(content_length="5", transfer_encoding="chunked") == expected() > Limits().image_bytes

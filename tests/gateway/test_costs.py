@@ -49,6 +49,15 @@ def test_the_median_of_the_last_counts():
     assert known.of("cam") == 0
 
 
+def test_what_was_long_ago_counts_no_more_beside_what_is_new(clock):
+    known = Costs()
+    for _ in range(SEEN):
+        known.learn({"pass": 5.0})
+    clock[0] += STALE_SECONDS + 1
+    known.learn({"pass": 0.05})
+    assert known.expected(predict_request(b"photo"), ()) == 0.05
+
+
 def test_old_measurements_refuse_nobody(clock):
     known = Costs()
     known.learn(MEASURED)

@@ -11,6 +11,7 @@ from showcause.engine.v1 import prediction_pb2
 from showcause.errors import DeadlineExceeded, Unavailable
 from showcause.gateway.engine_client import METHOD, TorchServeClient, WorkerDied
 
+KEPT: list[asyncio.Future] = []  # calls that go on although nobody waits
 SERVICE, NAME = METHOD.strip("/").split("/")
 
 
@@ -24,7 +25,7 @@ DETAILS = {
 class Failing:
     def __init__(self) -> None:
         self.fields: list[dict[str, bytes]] = []
-        self.held = asyncio.Event()
+        self.held, self.over = asyncio.Event(), asyncio.Event()
 
     async def answer(self, request, context):
         self.fields.append(dict(request.input))
@@ -32,7 +33,7 @@ class Failing:
             await context.abort(grpc.StatusCode.INTERNAL, DETAILS[request.model_name])
         if request.model_name == "slow":
             self.held.set()
-            await asyncio.sleep(30)
+            await self.over.wait()
         return prediction_pb2.PredictionResponse(prediction=b"fine")
 
 
@@ -54,6 +55,8 @@ async def torchserve(engine):
 
 
 def run(story, gone):
+    KEPT.clear()
+
     async def told():
         engine, client = Failing(), TorchServeClient(gone)
         async with torchserve(engine) as target:
@@ -66,7 +69,7 @@ def run(story, gone):
 
 
 def ask(client, model: str, seconds: float = 10):
-    return client.answer(model, "explain", b"request", time.time() + seconds, "scan-9")
+    return client.answer(model, "explain", b"request", time.time() + seconds, "scan-9", KEPT.append)
 
 
 def test_what_the_handler_needs_goes_along(tmp_path):
@@ -91,6 +94,7 @@ def test_torchserve_s_errors_are_told_apart(tmp_path):
         with pytest.raises(DeadlineExceeded):
             await ask(client, "slow", 0.1)
         assert not list(tmp_path.iterdir()), "the worker knows the deadline"
+        assert len(KEPT) == 1, "and is not done with it"
 
     run(story, tmp_path)
 
@@ -104,6 +108,10 @@ def test_who_goes_away_leaves_a_mark_for_the_worker(tmp_path):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert [path.name.encode() for path in tmp_path.iterdir()] == [engine.fields[0]["ticket"]]
+        (call,) = KEPT
+        assert not call.done(), "TorchServe has it still"
+        engine.over.set()
+        assert (await call).prediction == b"fine"
 
     run(story, tmp_path)
 

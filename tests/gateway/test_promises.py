@@ -1,6 +1,7 @@
 """What the service promises when workers die, queues are full and deadlines near, over engines that misbehave."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,7 @@ class MortalEngine:
         self.alone: list[bytes] = []  # what was computed, or died, with nothing beside it
         self.calls: list[bytes] = []
 
-    async def answer(self, model, operation, request, deadline, request_id):
+    async def answer(self, model, operation, request, deadline, request_id, keep):
         photo = service_pb2.ExplainRequest.FromString(request).input.image
         self.calls.append(photo)
         fate = self.in_hand[photo] = asyncio.get_running_loop().create_future()
@@ -112,6 +113,28 @@ def test_a_deadline_that_cannot_be_met_fails_at_once(service):
         with deployment.admission.counted(1.0):
             assert await outcome(service, b"one", seconds=1.5) == "DEADLINE_TOO_SHORT", "others come first"
         assert await outcome(service, b"one", seconds=1.5) == "OK"
+        assert deployment.admission.backlog_seconds == 0
+
+    asyncio.run(story())
+
+
+def test_waiting_photos_of_streams_refuse_no_call(service):
+    """They take turns with calls: a hundred seconds of them are not before a call."""
+
+    async def story():
+        (deployment,) = service.deployments
+        deployment.costs.learn({"pass": 1.0})
+        deployment.admission.slots = 1
+        data = explain_request(b"streamed").SerializeToString()
+        caller = replace(service.caller(None, 60), streamed=True)
+        photos = [asyncio.create_task(service.answer("explain", data, caller)) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert deployment.admission.waiting == 19
+        assert deployment.admission.backlog_seconds == 1.0, "what the engine has"
+        assert await outcome(service, b"one", seconds=3) == "OK"
+        for photo in photos:
+            photo.cancel()
+        await asyncio.gather(*photos, return_exceptions=True)
         assert deployment.admission.backlog_seconds == 0
 
     asyncio.run(story())

@@ -29,7 +29,7 @@ class FakeEngine:
     def __init__(self, outcome):
         self.outcome, self.calls = outcome, []
 
-    async def answer(self, model, operation, request, deadline, request_id):
+    async def answer(self, model, operation, request, deadline, request_id, keep):
         self.calls.append((model, operation, request, deadline, request_id))
         if isinstance(self.outcome, Exception):
             raise self.outcome

@@ -26,7 +26,7 @@ class SlowEngine:
     def gate(self, photo: bytes) -> asyncio.Event:
         return self.gates.setdefault(photo, asyncio.Event())
 
-    async def answer(self, model, operation, request, deadline, request_id):
+    async def answer(self, model, operation, request, deadline, request_id, keep):
         self.calls += 1
         self.ids.append(request_id)
         photo = service_pb2.ExplainRequest.FromString(request).input.image
