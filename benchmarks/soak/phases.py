@@ -161,7 +161,7 @@ async def fuzz(bench: Bench) -> Findings:
     findings.promise("nothing unexpected in the log", not odd, odd[:3] or "no traceback")
     wrong = await bench.wrong_answers()
     findings.promise("right answers afterwards", not wrong, wrong or "all")
-    growth = memory.growth_mb(setting.warm_up)
+    growth = memory.growth_mb(min(setting.warm_up, seconds / 4))  # a quick machine is done before it counts as warm
     _promise_growth(findings, growth, setting.growth_mb)
     findings.figures = {
         "outcomes": dict(fuzzed.outcomes.most_common()),
