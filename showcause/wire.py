@@ -27,6 +27,7 @@ from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBER
 
 # Larger photos are not sent on a stream: whatever the service's own limit is, its transport takes at least this much.
 MOST_STREAMED_BYTES = 32 * 1024 * 1024
+PASS, PICTURE = "pass", "picture"  # of ``Envelope.cost_seconds``, beside the methods' names
 M = TypeVar("M", bound=Message)
 
 

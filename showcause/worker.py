@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ import showcause
 from showcause import render, render_parts, reply
 from showcause.agreement import rank_correlations
 from showcause.box import box_of
+from showcause.clock import Clock
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
 from showcause.image import Limits, decode, frame_of, to_input
 from showcause.map_scores import THRESHOLD
@@ -32,14 +33,13 @@ from showcause.outline import Located
 from showcause.placing import at_size, grid_of
 from showcause.request import Job, check_size, read_explain, read_predict
 from showcause.v1 import method_pb2, model_pb2, service_pb2
-from showcause.wire import frame_message, prediction_message, seal
+from showcause.wire import PICTURE, frame_message, prediction_message, seal
 from showcause.wire_explanation import agreement_message, explanation_message, rectangle_message
 from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-PICTURE = "picture"  # beside the methods' names, in what a request cost
 OPERATIONS = {"explain": read_explain, "predict": read_predict}
 
 
@@ -89,7 +89,7 @@ class Item:
 
 def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> list[bytes]:
     """A batch of calls -> their envelopes (``showcause.wire.seal``), in order."""
-    clock = _Clock(len(calls))
+    clock = Clock(len(calls))
     prepared = [_guarded(call, _prepare, model, call, limits) for call in calls]
     clock.lap("decode_seconds")
     items = [item for item in prepared if isinstance(item, Item)]
@@ -102,7 +102,7 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
     return [_sealed(model, item, clock) if isinstance(item, Item) else seal(item) for item in prepared]
 
 
-def _sealed(model: Model, item: Item, clock: "_Clock") -> bytes:
+def _sealed(model: Model, item: Item, clock: Clock) -> bytes:
     """One item's envelope, with what it cost where it was computed."""
     outcome = _guarded(item.call, _answer, model, item, clock)
     steps = [*item.methods, *([PICTURE] if item.job.pictures else [])]
@@ -115,7 +115,7 @@ def _still_wanted(item: Item) -> bool:
     return item.failure is None
 
 
-def _compute(model: Model, group: list[Item], clock: "_Clock") -> None:
+def _compute(model: Model, group: list[Item], clock: Clock) -> None:
     """One forward pass for the whole group, then the methods; what fails here fails for the group."""
     try:
         batch = torch.stack([item.rgb for item in group]).to(model.device)
@@ -172,7 +172,7 @@ def _take_results(model: Model, group: list[Item], forward: Forward) -> None:
             item.targets = Resolver(forward, row, ranking, model.manifest.labels)(item.job.targets)
 
 
-def _attribute(model: Model, group: list[Item], passes: Mapping[bool, Forward], clock: "_Clock") -> None:
+def _attribute(model: Model, group: list[Item], passes: Mapping[bool, Forward], clock: Clock) -> None:
     """Runs every method that the group's items ask for, once for all of them."""
     asks: dict[str, list[Ask]] = defaultdict(list)
     for row, item in enumerate(group):
@@ -186,7 +186,7 @@ def _attribute(model: Model, group: list[Item], passes: Mapping[bool, Forward], 
         clock.count(name, len(wanted), time.perf_counter() - began)
 
 
-def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainResponse:
+def _answer(model: Model, item: Item, clock: Clock) -> service_pb2.ExplainResponse:
     """Draws and writes one item's reply. A PredictResponse is, on the wire, one without explanations."""
     if item.failure is not None:
         raise item.failure
@@ -209,7 +209,7 @@ def _answer(model: Model, item: Item, clock: "_Clock") -> service_pb2.ExplainRes
     )
 
 
-def _explanation(model: Model, item: Item, target: reply.Target, method: str, clock: "_Clock") -> reply.Explanation:
+def _explanation(model: Model, item: Item, target: reply.Target, method: str, clock: Clock) -> reply.Explanation:
     found, job = item.found[target, method], item.job
     parts = found.parts(item.frame) if found.parts else []
     began = time.perf_counter()
@@ -314,32 +314,3 @@ def _guarded(call: Call, step: Callable[..., T], *arguments: object) -> T | Show
     except Exception:
         log.exception("request %s failed", call.request_id)
         return internal(call.request_id)
-
-
-class _Clock:
-    """Adds up the time between laps, by stage; and what each method took, over how many targets, and all pictures."""
-
-    def __init__(self, batch_size: int):
-        self.batch_size, self.last = batch_size, time.perf_counter()
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.steps: dict[str, tuple[int, float]] = {}
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] += now - self.last
-        self.last = now
-
-    def count(self, step: str, times: int, seconds: float) -> None:
-        before, so_far = self.steps.get(step, (0, 0.0))
-        self.steps[step] = before + times, so_far + seconds
-
-    def cost(self, steps: Iterable[str]) -> dict[str, float]:
-        """What one of each step has cost, and a photo's share of the pass, as ``Envelope`` has it."""
-        cost = {"pass": (self.seconds["decode_seconds"] + self.seconds["forward_seconds"]) / self.batch_size}
-        for name in steps:
-            times, seconds = self.steps.get(name, (0, 0.0))
-            cost |= {name: seconds / times} if times else {}
-        return cost
-
-    def timings(self, render_seconds: float) -> model_pb2.Timings:
-        return model_pb2.Timings(**self.seconds, render_seconds=render_seconds, batch_size=self.batch_size)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from showcause.v1 import service_pb2
+from showcause.wire import PASS, PICTURE
 
 SEEN = 9  # the last measurements, of which the median counts: one that stumbled says little
 STALE_SECONDS = 60.0  # after which a measurement is none: whoever was refused because of it may have been wronged
 MOST_TARGETS = 16  # the worker refuses more
-PASS, PICTURE = "pass", "picture"  # of ``Envelope.cost_seconds``, beside the methods' names
 
 
 class Costs:

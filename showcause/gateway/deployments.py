@@ -11,9 +11,7 @@ from showcause.gateway.admission import QUEUE_SIZE, Admission
 from showcause.gateway.costs import Costs
 from showcause.manifest import Manifest
 
-BATCHES_AHEAD = (
-    2  # one that is computed, and the next: with fewer a worker would wait, with more the engine would queue
-)
+BATCHES_AHEAD = 2  # of a worker: the one that it computes, and the next, so that it never waits; no more lie there
 
 
 @dataclass(eq=False)
@@ -109,6 +107,6 @@ class Deployments:
 
 
 def version_order(version: str) -> list[tuple[int, int, str]]:
-    """1.10 comes after 1.9, and 1.0rc before 1.0 does not: numbers count as numbers, all else as text."""
+    """A key that puts 1.10 after 1.9: digits count as a number, all else as text, which comes before numbers."""
     pieces = re.findall(r"\d+|[^\d.]+", version)
     return [(1, int(piece), "") if piece.isdecimal() else (0, 0, piece) for piece in pieces]

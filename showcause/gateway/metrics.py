@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect
 
 from showcause.errors import ShowcauseError
-from showcause.gateway.costs import PASS
 from showcause.gateway.deployments import Deployment
+from showcause.wire import PASS
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

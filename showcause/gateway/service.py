@@ -24,14 +24,13 @@ from showcause.errors import (
     out_of_range,
 )
 from showcause.gateway.access import EVERYONE, Identity
-from showcause.gateway.costs import PASS
 from showcause.gateway.deployments import Deployment, Deployments
 from showcause.gateway.engine_client import Engine, WorkerDied
 from showcause.gateway.metrics import Metrics, Seen
 from showcause.image import Limits, too_many_bytes
 from showcause.request import check_methods
 from showcause.v1 import model_pb2, service_pb2
-from showcause.wire import opened, parsed
+from showcause.wire import PASS, opened, parsed
 from showcause.wire_tables import KIND_NUMBERS, PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS
 
 log = logging.getLogger(__name__)
