@@ -74,16 +74,31 @@ def _serve_flags(parser: argparse.ArgumentParser) -> None:
 def _serve(options: argparse.Namespace) -> int:
     from showcause.engine.java import JavaMissing
     from showcause.engine.torchserve import EngineFailed
+    from showcause.gateway import logs
     from showcause.gateway.server import serve
     from showcause.gateway.settings import SettingsError, from_flags
     from showcause.manifest import ManifestError
 
     try:
-        serve(from_flags(options), lambda text: print(text, flush=True))
+        settings = from_flags(options)
+        logs.configure(settings.log_format)
+        serve(settings, logging.getLogger("showcause.serve").info)
     except (EngineFailed, JavaMissing, ManifestError, SettingsError) as error:
         print(f"showcause serve: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _health_flags(parser: argparse.ArgumentParser) -> None:
+    from showcause.commands import health
+
+    health.add_flags(parser)
+
+
+def _health(options: argparse.Namespace) -> int:
+    from showcause.commands import health
+
+    return health.run(options)
 
 
 def _token_flags(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +186,7 @@ COMMANDS = {
     "serve": ("Start TorchServe and the gateway; stop with Ctrl-C or SIGTERM.", _serve_flags, _serve),
     "explain": ("Ask a service for predictions and the reasons for them.", _explain_flags, _explain),
     "models": ("List, show, import and remove models.", _models_flags, _models),
+    "health": ("Ask whether a service answers; exit code 0 if it does.", _health_flags, _health),
     "token": ("Make a token for somebody who may ask a service.", _token_flags, _token),
     "pack": ("Make a TorchServe archive (.mar) from a model folder.", _pack_flags, _pack),
     "train": ("Run a model's recipe, or distil which channels matter (chip).", _train_flags, _train),

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from showcause.receipt import receipt_sha256
+
 Array = NDArray[np.generic]
 
 # Every method of the contract, by its field name in the oneof, and what its explanations are.
@@ -271,6 +273,11 @@ class Reply:
     timings: Timings = Timings()
     request_id: str = ""
     agreements: tuple[Agreement, ...] = ()
+
+    @property
+    def receipt_sha256(self) -> str:
+        """By which the service's log has this reply."""
+        return receipt_sha256(self.receipt)
 
     @property
     def explanation(self) -> Explanation:

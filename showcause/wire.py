@@ -6,7 +6,7 @@ unread; and what it cost. Imports no torch.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
@@ -21,12 +21,14 @@ from showcause.errors import (
     restored,
     to_status,
 )
+from showcause.receipt import receipt_sha256
 from showcause.v1 import input_pb2, model_pb2, service_pb2
 from showcause.wire_explanation import read_agreement, read_explanation, read_rectangle, rectangle_message
 from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS, REASONS, name_of
 
 # Larger photos are not sent on a stream: whatever the service's own limit is, its transport takes at least this much.
 MOST_STREAMED_BYTES = 32 * 1024 * 1024
+STAGES = ("decode", "forward", "explain", "render")  # of ``Timings`` and ``Envelope.stage_seconds``, a worker's
 PASS, PICTURE = "pass", "picture"  # of ``Envelope.cost_seconds``, beside the methods' names
 M = TypeVar("M", bound=Message)
 
@@ -39,11 +41,26 @@ def parsed(kind: type[M], data: bytes) -> M:
         raise InvalidArgument("REQUEST_MALFORMED", f"the bytes are no {kind.DESCRIPTOR.full_name}") from error
 
 
-def seal(outcome: service_pb2.ExplainResponse | ShowcauseError, cost_seconds: Mapping[str, float] = {}) -> bytes:
-    """An outcome as the engine's envelope. cost_seconds: see ``Envelope``."""
+def seal(
+    outcome: service_pb2.ExplainResponse | ShowcauseError,
+    cost_seconds: Mapping[str, float] = {},
+    residuals: Mapping[str, float] = {},
+    batch_size: int = 0,
+    first_of_batch: bool = False,
+) -> bytes:
+    """An outcome as the engine's envelope. The other arguments, and what is taken from a response: see ``Envelope``."""
+    envelope = Envelope(
+        cost_seconds=cost_seconds, residuals=residuals, batch_size=batch_size, first_of_batch=first_of_batch
+    )
     if isinstance(outcome, ShowcauseError):
-        return Envelope(failure=to_status(outcome).SerializeToString(), cost_seconds=cost_seconds).SerializeToString()
-    return Envelope(response=outcome.SerializeToString(), cost_seconds=cost_seconds).SerializeToString()
+        envelope.failure = to_status(outcome).SerializeToString()
+    else:
+        envelope.response = outcome.SerializeToString()
+        envelope.receipt_sha256 = receipt_sha256(_receipt_dict(outcome.receipt))
+        timings = outcome.timings
+        for stage in STAGES:
+            envelope.stage_seconds[stage] = getattr(timings, f"{stage}_seconds")
+    return envelope.SerializeToString()
 
 
 def unseal(sealed: bytes) -> bytes:
@@ -125,6 +142,11 @@ def prediction_message(prediction: r.Prediction) -> model_pb2.Prediction:
     )
 
 
+def _receipt_dict(receipt: model_pb2.Receipt) -> dict[str, Any]:
+    """As REST writes it."""
+    return MessageToDict(receipt, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
 def read_reply(message: service_pb2.ExplainResponse | service_pb2.PredictResponse) -> r.Reply:
     """A response as the client gives it."""
     frame, timings = message.frame, message.timings
@@ -142,9 +164,7 @@ def read_reply(message: service_pb2.ExplainResponse | service_pb2.PredictRespons
         ),
         explanations=tuple(map(read_explanation, explained.explanations)),
         agreements=tuple(map(read_agreement, explained.agreements)),
-        receipt=MessageToDict(
-            message.receipt, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        ),
+        receipt=_receipt_dict(message.receipt),
         timings=r.Timings(
             timings.decode_seconds,
             timings.forward_seconds,

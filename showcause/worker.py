@@ -99,14 +99,22 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
         group = [item for item in items if item.company == key and _still_wanted(item)]
         if group:
             _compute(model, group, clock)
-    return [_sealed(model, item, clock) if isinstance(item, Item) else seal(item) for item in prepared]
+    return [_sealed(model, item, clock, first=position == 0) for position, item in enumerate(prepared)]
 
 
-def _sealed(model: Model, item: Item, clock: Clock) -> bytes:
-    """One item's envelope, with what it cost where it was computed."""
+def _sealed(model: Model, item: Item | ShowcauseError, clock: Clock, first: bool) -> bytes:
+    """One item's envelope, with what it cost, and how exact it is, where it was computed."""
+    if isinstance(item, ShowcauseError):
+        return seal(item, batch_size=clock.batch_size, first_of_batch=first)
     outcome = _guarded(item.call, _answer, model, item, clock)
-    steps = [*item.methods, *([PICTURE] if item.job.pictures else [])]
-    return seal(outcome, {} if item.failure else clock.cost(steps))
+    cost: dict[str, float] = {}
+    residuals: dict[str, float] = {}
+    if not item.failure:
+        cost = clock.cost([*item.methods, *([PICTURE] if item.job.pictures else [])])
+        for (_, method), found in item.found.items():
+            for residual in found.evidence:
+                residuals[method] = max(residuals.get(method, 0.0), residual.relative)
+    return seal(outcome, cost, residuals, clock.batch_size, first)
 
 
 def _still_wanted(item: Item) -> bool:

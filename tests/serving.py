@@ -9,7 +9,9 @@ import threading
 from dataclasses import dataclass, field
 
 START_SECONDS = 120
-LINE = re.compile(r"serving gRPC on (\S+), REST on (https?://\S+), metrics on (https?://\S+)/metrics, admin on (\S+)")
+LINE = re.compile(
+    r'serving gRPC on (\S+), REST on (https?://\S+), metrics on (https?://\S+)/metrics, admin on ([^\s"]+)'
+)
 
 
 @dataclass

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "showcause"
 LAYERS = ["layers", "nets", "methods", "model", "importing", "worker", "handler", "evaluation", "train"]
 TORCH_FREE = [
     "admin", "agreement", "box", "channels", "client", "clock", "engine", "errors", "gateway", "image", "manifest",
-    "map_scores", "outline", "part_names", "paths", "placing", "progress", "render", "render_channels",
-    "render_parts", "reply", "request", "sameness", "store", "tls", "v1", "verification", "wire",
+    "map_scores", "outline", "part_names", "paths", "placing", "progress", "receipt", "render",
+    "render_channels", "render_parts", "reply", "request", "sameness", "store", "tls", "v1", "verification", "wire",
     "wire_explanation", "wire_tables", "wishes",
 ]  # fmt: skip
 COMMAND_LINE = ["cli", "commands"]  # torch-free until a subcommand that needs torch runs

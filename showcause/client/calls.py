@@ -26,26 +26,33 @@ MAP_DTYPES = {
 }
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS = 60.0
-# Only UNAVAILABLE is tried again: the request was not answered, and asking twice does no harm.
+# Only UNAVAILABLE is tried again: the request was not answered, and asking twice does no harm. Where an address stands
+# for several replicas, each gets its share of the calls.
 _RETRY = {
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{"service": "showcause.v1.ExplanationService"}],
             "retryPolicy": {
-                "maxAttempts": 2,
+                "maxAttempts": 4,
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
         }
-    ]
+    ],
 }
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.service_config", json.dumps(_RETRY)),
     ("grpc.per_rpc_retry_buffer_size", 32 * 1024 * 1024),  # photos are larger than gRPC's default of 256 KiB
+    # A replica that comes back is found within seconds (gRPC's default: two minutes), a machine that vanished while it
+    # had a call, too.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 ]
 
 

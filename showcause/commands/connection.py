@@ -8,19 +8,25 @@ from showcause.client import Client
 from showcause.client.calls import DEFAULT_TIMEOUT_SECONDS
 
 TOKEN_VARIABLE = "SHOWCAUSE_TOKEN"
+TOKEN_FILE = (
+    "token-file",
+    f"file with the token, where the service asks for one; or the token itself in {TOKEN_VARIABLE}",
+)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(
+    parser: argparse.ArgumentParser, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, *, token: bool = True
+) -> None:
     """Those beside --address. A token is no flag: command lines can be read by everybody on the machine."""
     parser.add_argument(
         "--timeout",
         type=float,
-        default=DEFAULT_TIMEOUT_SECONDS,
+        default=timeout_seconds,
         metavar="SECONDS",
         help="longest to wait for an answer (%(default)g)",
     )
     for name, text in (
-        ("token-file", f"file with the token, where the service asks for one; or the token itself in {TOKEN_VARIABLE}"),
+        *[TOKEN_FILE] * token,
         ("ca", "authority (PEM) that signed the service's certificate: speak TLS"),
         ("cert", "one's own certificate (PEM), where the service asks for one"),
         ("key", "its key (PEM)"),

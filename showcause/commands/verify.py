@@ -42,11 +42,15 @@ class CannotVerify(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found. obstacle: why nothing was computed, "" where it was. notes: what differs and may."""
+    """What was found. obstacle: why nothing was computed, "" where it was. notes: what differs and may.
+
+    receipt_sha256: by which the log of the service has the request; "" where the reply could not be read.
+    """
 
     checks: list[Check]
     notes: list[str]
     obstacle: str = ""
+    receipt_sha256: str = ""
 
     @property
     def verdict(self) -> str:
@@ -96,8 +100,8 @@ def verify(path: Path, photo_path: Path, model_store: Path, device: str = "cpu")
     try:
         compared, notes = _computed_again(opened.reply, photo, manifest, device)
     except (CannotVerify, ManifestError, ShowcauseError) as error:
-        return Outcome(checks, [], f"it cannot be computed again: {error}")
-    return Outcome([*checks, *compared], notes)
+        return Outcome(checks, [], f"it cannot be computed again: {error}", opened.reply.receipt_sha256)
+    return Outcome([*checks, *compared], notes, receipt_sha256=opened.reply.receipt_sha256)
 
 
 def _manifest(model_store: Path, receipt: dict[str, object]) -> Manifest:
@@ -235,6 +239,8 @@ def _show(outcome: Outcome) -> None:
         table.add_row(_printable(check.what), *numbers, check.verdict)
     if outcome.checks:
         console.print(table)
+    if outcome.receipt_sha256:
+        console.print(f"receipt {outcome.receipt_sha256}: so the service's log calls it")
     for line in _lines(outcome):
         console.print(_printable(line))
     if outcome.obstacle:

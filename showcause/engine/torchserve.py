@@ -10,6 +10,7 @@ engine.stop()                    work in flight is finished; nothing is left beh
 """
 
 import json
+import logging
 import os
 import re
 import signal
@@ -22,19 +23,24 @@ import urllib.request
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
 from showcause.engine.config import free_ports, write_config
+from showcause.engine.cores import cores
 from showcause.engine.java import find_java
 from showcause.engine.pack import BATCH_DELAY_MS, pack
 from showcause.image import Limits
 from showcause.manifest import Manifest
 
+log = logging.getLogger("torchserve")
+
+THREADS_VARIABLE = "SHOWCAUSE_WORKER_THREADS"
 START_SECONDS = 180
+METRICS_SECONDS = 2  # that Prometheus waits for TorchServe's series at most
 STOP_SECONDS = 30
 FAILURES_BEFORE_GIVING_UP = 2  # starts of one model's worker
 LOAD_FAILED = re.compile(r"Load model failed: ([^,\s]+)")
@@ -67,7 +73,7 @@ class TorchServe:
         self.home = Path(self._home.name)
         self.gone = self.home / "gone"  # see ``showcause.handler``
         self.gone.mkdir()
-        self.echo = False  # whether its log is passed on to our stderr as it comes
+        self.echo = False  # whether its log is passed on to ours as it comes
         self._log: deque[str] = deque(maxlen=200)
         self._load_failures: Counter[str] = Counter()
         self._process: subprocess.Popen[bytes] | None = None
@@ -182,7 +188,7 @@ class TorchServe:
             "LOG_LOCATION": str(self.home),
             "METRICS_LOCATION": str(self.home),
             # Workers share the cores; more threads than cores only get in each other's way.
-            "SHOWCAUSE_WORKER_THREADS": str(max(1, _cores() // max(1, total))),
+            THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE) or str(max(1, cores() // max(1, total))),
             "SHOWCAUSE_MAX_IMAGE_BYTES": str(self.limits.image_bytes),
             "SHOWCAUSE_MAX_IMAGE_PIXELS": str(self.limits.image_pixels),
             "SHOWCAUSE_GONE": str(self.gone),
@@ -219,10 +225,15 @@ class TorchServe:
         self._home.cleanup()
 
     def _end_group(self) -> None:
-        """Workers outlive a JVM that was killed."""
+        """Workers outlive a JVM that was killed. Where this is process 1 of a container they have become its children,
+        and nobody else lets them go.
+        """
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                while True:
+                    os.waitpid(-self._process.pid, 0)
 
     def log_tail(self, lines: int = 30) -> str:
         """The end of TorchServe's and its workers' log."""
@@ -238,12 +249,26 @@ class TorchServe:
 
     def ready(self, key: str) -> bool:
         """Whether every worker of a model has loaded and runs."""
+        states, manifest = self.worker_states(key), self.deployed.get(key)
+        if manifest is None:  # unloaded meanwhile
+            return False
+        return len(states) >= (self.workers or manifest.serving.workers) and all(states.values())
+
+    def worker_states(self, key: str) -> dict[int, bool]:
+        """Whether each worker of a model has loaded and runs, by its process id; empty where nobody can tell."""
         try:
             (model,) = json.loads(self._manage("GET", f"/models/{key}"))
-            states = [worker["status"] for worker in model["workers"]]
-            return len(states) >= model["minWorkers"] and set(states) == {"READY"}
+            return {worker["pid"]: worker["status"] == "READY" for worker in model["workers"]}
         except (OSError, HTTPException, ValueError, KeyError, TypeError):
-            return False  # still starting, or not itself: whatever it said, it did not say that it is ready
+            return {}  # still starting, or not itself: whatever it said, it did not say that it is ready
+
+    def metrics_text(self) -> str:
+        """Its own series, as Prometheus reads them; "" where it does not answer."""
+        try:
+            with _open(f"http://127.0.0.1:{self.ports.metrics}/metrics", seconds=METRICS_SECONDS) as answer:
+                return answer.read().decode()
+        except (OSError, HTTPException, ValueError):
+            return ""
 
     def _read_log(self, stream: IO[bytes]) -> None:
         with stream:
@@ -253,14 +278,13 @@ class TorchServe:
                 if match := LOAD_FAILED.search(line):
                     self._load_failures[match.group(1)] += 1
                 if self.echo:
-                    print(f"torchserve | {line}", file=sys.stderr, flush=True)
+                    log.info("%s", line)
 
     def _manage(self, method: str, path: str) -> bytes:
-        """The management API. A proxy that the environment names is for other hosts than our own loopback."""
+        """The management API."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports.management}{path}", method=method)
         request.add_header("Authorization", f"Bearer {self._key('management')}")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=10) as answer:
+        with _open(request, seconds=10) as answer:
             body: bytes = answer.read()
             return body
 
@@ -269,13 +293,15 @@ class TorchServe:
         return key
 
 
+def _open(request: urllib.request.Request | str, seconds: float) -> HTTPResponse:
+    """A proxy that the environment names is for other hosts than our own loopback."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    answer: HTTPResponse = opener.open(request, timeout=seconds)
+    return answer
+
+
 def _site_packages() -> Path:
     spec = find_spec("ts")
     if spec is None or not spec.submodule_search_locations:
         raise EngineFailed("torchserve is not installed: pip install 'showcause[server]'")
     return Path(next(iter(spec.submodule_search_locations))).parent
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

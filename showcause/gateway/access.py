@@ -47,7 +47,7 @@ class Identity:
     """Who asks. What they may do is looked up at each question: a token that is withdrawn ends what runs on it."""
 
     def __init__(self, grant: Callable[[], Grant]):
-        self._grant = grant
+        self._grant, self.name = grant, grant().name
 
     def may(self, model: str) -> bool:
         """Whether they may use the model, or learn that there is one; raises Unauthenticated if withdrawn."""

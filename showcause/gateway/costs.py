@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from showcause.v1 import service_pb2
@@ -32,14 +32,23 @@ class Costs:
         self, request: service_pb2.ExplainRequest | service_pb2.PredictRequest, default_methods: Sequence[str]
     ) -> float:
         """Seconds of a worker that the request will take; what was not measured lately counts nothing."""
-        seconds = self._lately(PASS)
-        if isinstance(request, service_pb2.PredictRequest):
-            return seconds
-        methods = [method.WhichOneof("method") for method in request.methods] or default_methods
-        targets = min(sum(max(target.top_k, 1) for target in request.targets), MOST_TARGETS) or 1
-        drawn = len(set(request.output.pictures)) * self._lately(PICTURE)
-        return seconds + targets * sum(self._lately(name) + drawn for name in methods if name)
+        return added_up(request, default_methods, self._lately)
 
     def _lately(self, name: str) -> float:
         fresh = [seconds for at, seconds in self._seen.get(name, ()) if time.monotonic() - at < STALE_SECONDS]
         return median(fresh) if fresh else 0.0
+
+
+def added_up(
+    request: service_pb2.ExplainRequest | service_pb2.PredictRequest,
+    default_methods: Sequence[str],
+    seconds_of: Callable[[str], float],
+) -> float:
+    """Seconds of a worker for all that a request asks for, by those of each step."""
+    seconds = seconds_of(PASS)
+    if isinstance(request, service_pb2.PredictRequest):
+        return seconds
+    methods = [method.WhichOneof("method") for method in request.methods] or default_methods
+    targets = min(sum(max(target.top_k, 1) for target in request.targets), MOST_TARGETS) or 1
+    drawn = len(set(request.output.pictures)) * seconds_of(PICTURE)
+    return seconds + targets * sum(seconds_of(name) + drawn for name in methods if name)

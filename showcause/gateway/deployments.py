@@ -1,7 +1,7 @@
 """The model versions that are served, and which of them a request means. Imports no torch."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from showcause.channels import Distilled, read_distilled
@@ -16,7 +16,9 @@ BATCHES_AHEAD = 2  # of a worker: the one that it computes, and the next, so tha
 
 @dataclass(eq=False)
 class Deployment:
-    """One model version. key: as the engine calls it. workers: processes. ready: whether they answer."""
+    """One model version. key: as the engine calls it. workers: processes that there should be; answering: of them, now;
+    pids: theirs. ready: whether all answer.
+    """
 
     manifest: Manifest
     key: str
@@ -24,7 +26,17 @@ class Deployment:
     admission: Admission
     distilled: Distilled
     costs: Costs = field(default_factory=Costs)
+    answering: int = 0
+    pids: set[int] = field(default_factory=set)
     ready: bool = True
+
+    def see_workers(self, states: Mapping[int, bool]) -> int:
+        """Takes note of whether each worker answers, by its process id; how many have taken the place of others."""
+        self.answering = sum(states.values())
+        self.ready = self.answering >= self.workers
+        new = len(states.keys() - self.pids) if self.pids else 0
+        self.pids = set(states) or self.pids  # while there are none, those of before are remembered
+        return new
 
 
 class Deployments:
@@ -42,6 +54,12 @@ class Deployments:
         for name in self.names():
             for version in self.versions(name):
                 yield self._served[name][version]
+
+    def with_default(self) -> Iterator[tuple[Deployment, bool]]:
+        """All, each with whether it answers where no version is named."""
+        for deployment in self:
+            name, version = deployment.manifest.name, deployment.manifest.version
+            yield deployment, self._default[name] == version
 
     def names(self, identity: Identity = EVERYONE) -> list[str]:
         """The models that somebody may use: of others they learn nothing, errors included."""

@@ -17,6 +17,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,7 @@ from showcause.gateway.access import Access
 from showcause.gateway.rest_input import JSON_TYPE, Refused, body_bytes, read_request
 from showcause.gateway.rest_output import PNG_TYPE, WRITERS, accepted, as_json
 from showcause.gateway.rest_query import read_query
+from showcause.gateway.seen import Seen
 from showcause.gateway.service import REQUESTS, Caller, Service
 from showcause.gateway.settings import Settings
 from showcause.gateway.uploads import Uploads
@@ -58,7 +60,7 @@ HTTP_STATUS = {
 RESPONSES: dict[str, Any] = {"explain": service_pb2.ExplainResponse, "predict": service_pb2.PredictResponse}
 PROBLEM_TYPE = "application/problem+json"
 
-Handler = Callable[[Request, Caller], Awaitable[Response]]
+Handler = Callable[[Request, Caller, Seen], Awaitable[Response]]
 T = TypeVar("T")
 
 
@@ -81,44 +83,44 @@ def make_app(service: Service, settings: Settings = Settings(Path())) -> Starlet
     """The ASGI application. With tokens, the two probes alone are open to everybody."""
     uploads = Uploads(settings.max_uploads, settings.max_upload_bytes)
 
-    def guarded(run: Handler) -> Callable[[Request], Awaitable[Response]]:
-        return _guarded(service, settings.access, run)
+    def guarded(run: Handler, operation: str = "") -> Callable[[Request], Awaitable[Response]]:
+        return _guarded(service, settings.access, run, operation)
 
-    async def answered(operation: str, request: Request, caller: Caller, offers: Sequence[str]) -> Response:
-        with service.metrics.watch(operation) as seen:
-            service.check_room(request.path_params["model"], request.query_params.get("version", ""), caller, seen)
-            kind = accepted(request, offers)
-            message: Any = REQUESTS[operation]()
-            try:
-                with uploads.reading(body_bytes(request, service.limits)):
-                    async with asyncio.timeout(caller.deadline - time.time()):
-                        await read_request(request, message, service.limits)
-            except TimeoutError:
-                raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
-            if kind == PNG_TYPE and not message.output.pictures:
-                message.output.pictures.append(explanation_pb2.PICTURE_KIND_OVERLAY)
-            data = await _while_connected(request, service.answer_seen(operation, message, caller, seen))
-            return await asyncio.to_thread(WRITERS[kind], RESPONSES[operation].FromString(data))
+    async def answered(request: Request, caller: Caller, seen: Seen, offers: Sequence[str]) -> Response:
+        operation = seen.operation
+        service.check_room(request.path_params["model"], request.query_params.get("version", ""), caller, seen)
+        kind = accepted(request, offers)
+        message: Any = REQUESTS[operation]()
+        try:
+            with uploads.reading(body_bytes(request, service.limits)):
+                async with asyncio.timeout(caller.deadline - time.time()):
+                    await read_request(request, message, service.limits)
+        except TimeoutError:
+            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
+        if kind == PNG_TYPE and not message.output.pictures:
+            message.output.pictures.append(explanation_pb2.PICTURE_KIND_OVERLAY)
+        data = await _while_connected(request, service.answer_seen(operation, message, caller, seen))
+        return await asyncio.to_thread(WRITERS[kind], RESPONSES[operation].FromString(data))
 
-    async def explain(request: Request, caller: Caller) -> Response:
-        return await answered("explain", request, caller, tuple(WRITERS))
+    async def explain(request: Request, caller: Caller, seen: Seen) -> Response:
+        return await answered(request, caller, seen, tuple(WRITERS))
 
-    async def predict(request: Request, caller: Caller) -> Response:
-        return await answered("predict", request, caller, (JSON_TYPE,))
+    async def predict(request: Request, caller: Caller, seen: Seen) -> Response:
+        return await answered(request, caller, seen, (JSON_TYPE,))
 
-    async def list_models(request: Request, caller: Caller) -> Response:
+    async def list_models(request: Request, caller: Caller, _: Seen) -> Response:
         accepted(request)
         query = service_pb2.ListModelsRequest()
         read_query(request.query_params.multi_items(), query)
         return as_json(service.list_models(query.SerializeToString(), caller.identity))
 
-    async def get_model(request: Request, caller: Caller) -> Response:
+    async def get_model(request: Request, caller: Caller, _: Seen) -> Response:
         accepted(request)
         query = service_pb2.GetModelRequest(model=request.path_params["model"])
         read_query(request.query_params.multi_items(), query)
         return as_json(service.get_model(query.SerializeToString(), caller.identity))
 
-    async def get_channel_importance(request: Request, caller: Caller) -> Response:
+    async def get_channel_importance(request: Request, caller: Caller, _: Seen) -> Response:
         accepted(request)
         query = service_pb2.GetChannelImportanceRequest(model=request.path_params["model"])
         read_query(request.query_params.multi_items(), query)
@@ -131,7 +133,7 @@ def make_app(service: Service, settings: Settings = Settings(Path())) -> Starlet
     async def readyz(_: Request) -> Response:
         return JSONResponse({"status": "ready" if service.ready else "not ready"}, 200 if service.ready else 503)
 
-    async def to_docs(_: Request, __: Caller) -> Response:
+    async def to_docs(*_: object) -> Response:
         return RedirectResponse("docs")
 
     async def wrong_place(request: Request, error: Exception) -> Response:
@@ -139,7 +141,7 @@ def make_app(service: Service, settings: Settings = Settings(Path())) -> Starlet
         assert isinstance(error, HTTPException)
         allow = (error.headers or {}).get("Allow", "")
 
-        async def answer(_: Request, __: Caller) -> Response:
+        async def answer(*_: object) -> Response:
             if error.status_code == 405 and request.method == "OPTIONS":
                 return Response(status_code=204)
             if error.status_code != 404:
@@ -153,11 +155,11 @@ def make_app(service: Service, settings: Settings = Settings(Path())) -> Starlet
 
     app = Starlette(
         routes=[
-            Route("/v1/models/{model:name}:explain", guarded(explain), methods=["POST"]),
-            Route("/v1/models/{model:name}:predict", guarded(predict), methods=["POST"]),
-            Route("/v1/models", guarded(list_models)),
-            Route("/v1/models/{model:name}", guarded(get_model)),
-            Route("/v1/models/{model:name}/channels", guarded(get_channel_importance)),
+            Route("/v1/models/{model:name}:explain", guarded(explain, "explain"), methods=["POST"]),
+            Route("/v1/models/{model:name}:predict", guarded(predict, "predict"), methods=["POST"]),
+            Route("/v1/models", guarded(list_models, "list_models")),
+            Route("/v1/models/{model:name}", guarded(get_model, "get_model")),
+            Route("/v1/models/{model:name}/channels", guarded(get_channel_importance, "get_channel_importance")),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/openapi.json", guarded(rest_docs.openapi)),
@@ -216,14 +218,21 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         leaving.cancel()
 
 
-def _guarded(service: Service, access: Access, run: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Asks who it is, adds the caller's id, and turns errors into problem details. No body is read before."""
+def _guarded(
+    service: Service, access: Access, run: Handler, operation: str
+) -> Callable[[Request], Awaitable[Response]]:
+    """Asks who it is, adds the caller's id, watches operations, and turns errors into problem details. No body is read
+    before.
+    """
 
     async def handle(request: Request) -> Response:
-        caller = service.caller(request.headers.get("x-request-id"), None)
+        caller = service.caller(request.headers.get("x-request-id"), None, "rest")
+        watching = service.watch(operation, caller) if operation else nullcontext(Seen("", "rest", ""))
         try:
-            identity = access.admit(request.headers.get("authorization"))
-            response = await run(request, replace(caller, identity=identity))
+            with watching as seen:
+                identity = access.admit(request.headers.get("authorization"))
+                seen.caller = identity.name
+                response = await run(request, replace(caller, identity=identity), seen)
         except ShowcauseError as error:
             response = problem(error, caller.request_id)
         except ClientDisconnect:

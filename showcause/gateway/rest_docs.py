@@ -10,20 +10,17 @@ import re
 from functools import cache
 from pathlib import Path
 
-from starlette.requests import Request
 from starlette.responses import Response
-
-from showcause.gateway.service import Caller
 
 HERE = Path(__file__).parent
 
 
-async def openapi(_: Request, __: Caller) -> Response:
+async def openapi(*_: object) -> Response:
     """OpenAPI 3.1, made from the contract."""
     return Response(_read("openapi.json"), media_type="application/json")
 
 
-async def docs(_: Request, __: Caller) -> Response:
+async def docs(*_: object) -> Response:
     """The page."""
     page = _read("docs.html")
     headers = {"content-security-policy": _policy(page), "x-content-type-options": "nosniff"}

@@ -23,6 +23,7 @@ from showcause.errors import (
     to_status,
 )
 from showcause.gateway.access import Access, Identity
+from showcause.gateway.seen import Seen
 from showcause.gateway.service import Caller, Service
 from showcause.gateway.settings import Settings
 from showcause.gateway.stream import explain_stream
@@ -33,7 +34,16 @@ log = logging.getLogger(__name__)
 
 SERVICE_NAME = service_pb2.DESCRIPTOR.services_by_name["ExplanationService"].full_name
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
-Handler = Callable[[bytes, Caller], Awaitable[bytes]]
+Handler = Callable[[bytes, Caller, Seen], Awaitable[bytes]]
+OPERATIONS = {  # by the names of the RPCs
+    "Explain": "explain",
+    "Predict": "predict",
+    "ListModels": "list_models",
+    "GetModel": "get_model",
+    "GetChannelImportance": "get_channel_importance",
+    "ExplainStream": "explain",
+}
+LIVE = "live"
 HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 SLOW_CLIENTS = [
     ("grpc.server_handshake_timeout_ms", 10_000),  # TLS and HTTP/2's first words; gRPC's default is 120 s
@@ -48,7 +58,7 @@ _identity: ContextVar[Identity] = ContextVar("identity")  # set at the door, rea
 
 
 class Health:
-    """grpc.health.v1: the server "", the service, and each model by its name."""
+    """grpc.health.v1: the server "", the service, each model by its name, and "live" for the process itself."""
 
     WHOLE = ("", SERVICE_NAME)
 
@@ -56,10 +66,14 @@ class Health:
         self.servicer = health_aio.HealthServicer()
         self.models = dict.fromkeys(models)  # all that ever were: of one that was unloaded it is told, too
 
+    async def begin(self) -> None:
+        """The process runs, and says so until it ends: whoever restarts what does not live asks for that."""
+        await self.servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
+
     async def set(self, serving: bool, *names: str) -> None:
         """Sets the status of the names given."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in names:
+        for name in set(names) - {LIVE}:
             await self.servicer.set(name, status)
 
 
@@ -76,24 +90,25 @@ def make_server(service: Service, health: Health, settings: Settings) -> tuple[g
             ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a lottery
             ("grpc.max_concurrent_streams", settings.max_connection_calls),
             *SLOW_CLIENTS,
+            *_connection_age(settings.max_connection_age_seconds),
         ],
     )
 
-    async def list_models(data: bytes, caller: Caller) -> bytes:
+    async def list_models(data: bytes, caller: Caller, _: Seen) -> bytes:
         return service.list_models(data, caller.identity).SerializeToString()
 
-    async def get_model(data: bytes, caller: Caller) -> bytes:
+    async def get_model(data: bytes, caller: Caller, _: Seen) -> bytes:
         return service.get_model(data, caller.identity).SerializeToString()
 
-    async def get_channel_importance(data: bytes, caller: Caller) -> bytes:
+    async def get_channel_importance(data: bytes, caller: Caller, _: Seen) -> bytes:
         # A thousand classes take a moment.
         return await asyncio.to_thread(
             lambda: service.get_channel_importance(data, caller.identity).SerializeToString()
         )
 
     handlers: dict[str, Handler] = {
-        "Explain": lambda data, caller: service.answer("explain", data, caller),
-        "Predict": lambda data, caller: service.answer("predict", data, caller),
+        "Explain": lambda data, caller, seen: service.answer_seen("explain", data, caller, seen),
+        "Predict": lambda data, caller, seen: service.answer_seen("predict", data, caller, seen),
         "ListModels": list_models,
         "GetModel": get_model,
         "GetChannelImportance": get_channel_importance,
@@ -102,18 +117,33 @@ def make_server(service: Service, health: Health, settings: Settings) -> tuple[g
     # same on the wire, so that reading it is ours to begin and to give up.
     uploads = asyncio.Semaphore(settings.max_uploads)
     methods = {
-        name: grpc.stream_unary_rpc_method_handler(_guarded(service, uploads, run)) for name, run in handlers.items()
+        name: grpc.stream_unary_rpc_method_handler(_guarded(service, OPERATIONS[name], uploads, run))
+        for name, run in handlers.items()
     }
     methods["ExplainStream"] = grpc.stream_stream_rpc_method_handler(_streamed(service, settings))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     reflection.enable_server_reflection((SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME), server)
-    host, port = settings.host, settings.grpc_port
+    credentials = settings.tls.credentials() if settings.tls else None
+    return server, _listen(server, settings.host, settings.grpc_port, credentials)
+
+
+def _connection_age(seconds: float) -> list[tuple[str, int]]:
+    """After which clients are told to connect again, to a new replica perhaps; calls go on over the old connection."""
+    return [("grpc.max_connection_age_ms", int(1000 * seconds))] if seconds else []
+
+
+def make_health_server(health: Health, settings: Settings) -> tuple[grpc.aio.Server, int]:
+    """Health alone, in plain text and for everybody, for probes that speak no TLS; and the port."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 10), *SLOW_CLIENTS])
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    return server, _listen(server, settings.host, settings.health_port or 0, None)
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        if settings.tls:
-            return server, server.add_secure_port(address, settings.tls.credentials())
-        return server, server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}: {error}") from error
 
@@ -131,36 +161,38 @@ class _Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 _identity.set(self.access.admit(_header(details.invocation_metadata, "authorization")))
             except ShowcauseError as error:
-                return self._refusal(error)
+                return self._refusal(error, OPERATIONS.get(details.method.rpartition("/")[2], ""))
         return await continuation(details)
 
-    def _refusal(self, error: ShowcauseError) -> Any:
+    def _refusal(self, error: ShowcauseError, operation: str) -> Any:
         async def refuse(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-            request_id = _header(context.invocation_metadata(), "x-request-id")
-            async with errors_as_status(context, self.service.caller(request_id, None).request_id):
-                raise error
+            caller = self.service.caller(_header(context.invocation_metadata(), "x-request-id"), None)
+            async with errors_as_status(context, caller.request_id):
+                with self.service.watch(operation, caller):
+                    raise error
             yield b""  # never: it makes this a stream, of which nothing is read unless it is asked for
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _guarded(
-    service: Service, uploads: asyncio.Semaphore, run: Handler
+    service: Service, operation: str, uploads: asyncio.Semaphore, run: Handler
 ) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext], Awaitable[bytes]]:
-    """Adds who asks, their id and deadline, and turns errors into status and details."""
+    """Adds who asks, their id and deadline, watches, and turns errors into status and details."""
 
     async def handle(incoming: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
         request_id = _header(context.invocation_metadata(), "x-request-id")
         caller = replace(service.caller(request_id, context.time_remaining()), identity=_identity.get())
         async with errors_as_status(context, caller.request_id):
-            try:
-                async with asyncio.timeout(caller.deadline - time.time()), uploads:
-                    data = await anext(incoming, None)
-            except TimeoutError:
-                raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
-            if data is None:
-                raise InvalidArgument("REQUEST_MALFORMED", "the call has no message")
-            return await run(data, caller)
+            with service.watch(operation, caller) as seen:
+                try:
+                    async with asyncio.timeout(caller.deadline - time.time()), uploads:
+                        data = await anext(incoming, None)
+                except TimeoutError:
+                    raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
+                if data is None:
+                    raise InvalidArgument("REQUEST_MALFORMED", "the call has no message")
+                return await run(data, caller, seen)
 
     return handle
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from showcause import __version__
 from showcause.engine.torchserve import EngineFailed, TorchServe
 from showcause.gateway import metrics_app, rest, rpc
 from showcause.gateway.admin import HOST as ADMIN_HOST
@@ -87,14 +86,12 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
 
-    metrics = Metrics()
-    metrics.build.info({"version": __version__})
     deployments = Deployments(settings.workers, settings.queue_size)
     for key, manifest in engine.deployed.items():
         deployments.put(manifest, key)
     client = TorchServeClient(engine.gone)
     client.connect(engine.target, engine.token)
-    service = Service(deployments, client, metrics, settings.limits, settings.timeout_seconds)
+    service = Service(deployments, client, Metrics(), settings.limits, settings.timeout_seconds)
     health = rpc.Health(deployments.names())
     changing = asyncio.Lock()
     supervisor = Supervisor(engine, client, service, health, changing, say)
@@ -103,11 +100,17 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
     admin_server, admin_port = make_admin_server(service, lifecycle, settings.admin_port)
     rest_server = HttpServer(rest.make_app(service, settings), settings.rest_port, settings)
     metrics_server = HttpServer(
-        metrics_app.make_app(metrics.registry, settings.access), settings.metrics_port, settings
+        metrics_app.make_app(service, settings.access, engine.metrics_text), settings.metrics_port, settings
     )
+    beside = [admin_server]  # gRPC servers that have nothing to drain
+    if settings.health_port is not None:
+        health_server, health_port = rpc.make_health_server(health, settings)
+        beside.append(health_server)
+        say(f"health for probes, in plain text, on {settings.host}:{health_port}")
     try:
-        await grpc_server.start()
-        await admin_server.start()
+        await health.begin()
+        for server in (grpc_server, *beside):
+            await server.start()
         await rest_server.start()
         await metrics_server.start()
         engine.echo = True
@@ -120,12 +123,15 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
         await _first({watching, asyncio.create_task(stopping.wait())})
         service.draining.set()
         await supervisor.look()  # not ready from now on
+        # Clients are told at once to go elsewhere with what is new; what they have here goes on.
+        leaving = asyncio.create_task(grpc_server.stop(settings.grace_seconds + LAST_WORDS_SECONDS))
         if not watching.done():
             say(f"draining: {settings.grace_seconds:g} s at most for what was accepted")
             await _first({watching, asyncio.create_task(_until_idle(service, settings.grace_seconds))})
         # By now only health watches can be open: they would hold the server for the whole grace period.
-        await asyncio.gather(grpc_server.stop(LAST_WORDS_SECONDS), rest_server.stop())
-        await admin_server.stop(LAST_WORDS_SECONDS)
+        await asyncio.gather(grpc_server.stop(LAST_WORDS_SECONDS), leaving, rest_server.stop())
+        for server in beside:
+            await server.stop(LAST_WORDS_SECONDS)
         if watching.done():
             watching.result()  # raises what ended it
         watching.cancel()

@@ -9,6 +9,8 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +26,11 @@ from showcause.errors import (
     out_of_range,
 )
 from showcause.gateway.access import EVERYONE, Identity
+from showcause.gateway.costs import added_up
 from showcause.gateway.deployments import Deployment, Deployments
 from showcause.gateway.engine_client import Engine, WorkerDied
-from showcause.gateway.metrics import Metrics, Seen
+from showcause.gateway.metrics import Metrics
+from showcause.gateway.seen import Seen, watched
 from showcause.image import Limits, too_many_bytes
 from showcause.request import check_methods
 from showcause.v1 import model_pb2, service_pb2
@@ -46,14 +50,18 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what of a caller's id 
 class Caller:
     """request_id: theirs, or made here. deadline: seconds since the epoch.
 
-    streamed: the request is a photo of a stream, which was accepted when it was read, and waits where others are
-    refused. identity: who asks.
+    protocol: grpc, rest, or stream for a photo of one. identity: who asks.
     """
 
     request_id: str
     deadline: float
-    streamed: bool = False
+    protocol: str = "grpc"
     identity: Identity = EVERYONE
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the request was accepted when it was read, and waits where others are refused."""
+        return self.protocol == "stream"
 
 
 class Service:
@@ -72,14 +80,25 @@ class Service:
     ):
         self.deployments, self.engine, self.metrics = deployments, engine, metrics
         self.limits, self.timeout_seconds = limits, timeout_seconds
-        metrics.watch_deployments(deployments)
         self.ready, self.draining, self.in_flight, self.streams = False, asyncio.Event(), 0, 0
 
-    def caller(self, request_id: str | None, seconds_left: float | None) -> Caller:
+    def caller(self, request_id: str | None, seconds_left: float | None, protocol: str = "grpc") -> Caller:
         """Who asks, and until when they wait; never longer than the service's own time-out."""
         usable = request_id if request_id and REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
         seconds = self.timeout_seconds if seconds_left is None else min(seconds_left, self.timeout_seconds)
-        return Caller(usable, time.time() + seconds)
+        return Caller(usable, time.time() + seconds, protocol)
+
+    @contextmanager
+    def watch(self, operation: str, caller: Caller) -> Iterator[Seen]:
+        """Counts one request and writes its line in the log, whatever becomes of it."""
+        seen = Seen(operation, caller.protocol, caller.request_id, caller.identity.name)
+        self.in_flight += 1
+        try:
+            with self.metrics.in_flight.labels(operation).track_inprogress(), watched(seen):
+                yield seen
+        finally:
+            self.in_flight -= 1
+            self.metrics.record(seen)
 
     def check_room(self, model: str, version: str, caller: Caller, seen: Seen) -> None:
         """What can be refused before a photo is read: a model that is not there, or has a full queue."""
@@ -90,15 +109,11 @@ class Service:
 
     async def answer(self, operation: str, sent: bytes | Request, caller: Caller) -> bytes:
         """``explain`` or ``predict``: a request, serialised or not -> a serialised response; raises ShowcauseError."""
-        self.in_flight += 1
-        try:
-            with self.metrics.watch(operation) as seen:
-                return await self.answer_seen(operation, sent, caller, seen)
-        finally:
-            self.in_flight -= 1
+        with self.watch(operation, caller) as seen:
+            return await self.answer_seen(operation, sent, caller, seen)
 
     async def answer_seen(self, operation: str, sent: bytes | Request, caller: Caller, seen: Seen) -> bytes:
-        """The same for who counts the request already, from before it was read until its reply is sent."""
+        """The same for who watches the request already, since before it was read."""
         began = time.perf_counter()
         data = sent if isinstance(sent, bytes) else sent.SerializeToString()
         seen.request_bytes = len(data)
@@ -107,21 +122,26 @@ class Service:
         request: Any = parsed(REQUESTS[operation], sent) if isinstance(sent, bytes) else sent
         deployment = self.deployments.find(request.model, request.version, caller.identity)
         manifest = deployment.manifest
-        seen.model = manifest.name
+        seen.model, seen.version = manifest.name, manifest.version
         self._check_bytes(request, len(data))
         if isinstance(request, service_pb2.ExplainRequest):
             # The worker checks this too, but knows no other model.
             others = [other.manifest for other in self.deployments if caller.identity.may(other.manifest.name)]
             check_methods(request.methods, manifest, others)
-        expected = deployment.costs.expected(request, manifest.methods[:1])
+            asked = tuple(method.WhichOneof("method") or "" for method in request.methods)
+            seen.methods = asked or tuple(manifest.methods[:1])
+        expected = seen.expected_cost = deployment.costs.expected(request, manifest.methods[:1])
         if not caller.streamed:
             deployment.admission.check_room(deployment.workers)
             _check_in_time(deployment, expected, caller)
         try:
             # Photos of streams that wait hold no call up: the two take turns.
             with deployment.admission.counted(0.0 if caller.streamed else expected):
-                envelope = await self._ask(deployment, operation, data, caller, expected if caller.streamed else 0.0)
-            deployment.costs.learn(envelope.cost_seconds)
+                envelope = await self._ask(deployment, operation, data, caller, seen)
+            seen.learn(envelope)
+            if spent := envelope.cost_seconds:
+                deployment.costs.learn(spent)
+                seen.actual_cost = added_up(request, manifest.methods[:1], lambda step: dict(spent).get(step, 0.0))
             response = opened(envelope)
         except ShowcauseError:
             raise
@@ -134,17 +154,20 @@ class Service:
         seen.response_bytes = len(response)
         return response
 
-    async def _ask(
-        self, deployment: Deployment, operation: str, data: bytes, caller: Caller, expected: float
-    ) -> Envelope:
+    async def _ask(self, deployment: Deployment, operation: str, data: bytes, caller: Caller, seen: Seen) -> Envelope:
         """The engine's answer. What was in hand when a worker died is asked once more, then alone: the request may have
-        been what killed it. expected: what it adds to the backlog while the engine has it.
+        been what killed it.
         """
         died, admission = False, deployment.admission
+        # A photo of a stream adds to the backlog only while the engine has it.
+        expected = seen.expected_cost if caller.streamed else 0.0
         while True:
-            async with admission.turn(caller.deadline, streamed=caller.streamed, alone=died):
+            async with AsyncExitStack() as stack:
+                with seen.timing("queue_seconds"):
+                    turn = admission.turn(caller.deadline, streamed=caller.streamed, alone=died)
+                    await stack.enter_async_context(turn)
                 try:
-                    with admission.counted(expected):
+                    with seen.timing("engine_seconds"), admission.counted(expected):
                         sealed = await self.engine.answer(
                             deployment.key, operation, data, caller.deadline, caller.request_id, admission.keep
                         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showcause import store
+from showcause.gateway import logs
 from showcause.gateway.access import Access
 from showcause.gateway.admission import QUEUE_SIZE
 from showcause.image import Limits
@@ -28,6 +29,8 @@ class Settings:
     access, tls: who gets in, and over what; cors_origins: whose web pages may ask. max_uploads, max_upload_bytes: of
     requests that are being read at once, for gRPC and for REST each (gRPC does not tell the bytes).
     max_connection_calls: at once on one gRPC connection; max_streams: open at once; max_stream_photos: 0 for no limit.
+    max_connection_age_seconds: after which gRPC clients are asked to connect again, 0 for never. health_port: of health
+    alone, in plain text, for probes; None for none. log_format: see ``logs``.
     """
 
     model_store: Path
@@ -52,6 +55,9 @@ class Settings:
     max_connection_calls: int = 1000
     max_streams: int = 100
     max_stream_photos: int = 0
+    max_connection_age_seconds: float = 0.0
+    health_port: int | None = None
+    log_format: str = "text"
 
     def exposure(self) -> str:
         """What an address that others can reach lacks, in one line; "" where nothing is lacking."""
@@ -81,6 +87,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag("rest-port", Settings.rest_port, _port, "REST; 0 for a free one")
     flag("metrics-port", Settings.metrics_port, _port, "Prometheus metrics; 0 for a free one")
     flag("admin-port", Settings.admin_port, _port, "admin RPC, on loopback alone; 0 for a free one")
+    flag("health-port", None, _port, "gRPC health alone, never with TLS: for Kubernetes' probes; default: none")
     flag("workers", None, _positive, "worker processes a model; default: what its model.toml says")
     flag("gpus", None, int, "GPUs to use; default: all there are")
     flag(
@@ -94,6 +101,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag("stream-window", Settings.stream_window, _positive, "photos of one stream that are not answered yet, at most")
     flag("max-image-bytes", limits.image_bytes, _positive, "largest photo, encoded")
     flag("max-image-pixels", limits.image_pixels, _positive, "largest photo, decoded")
+    flag(
+        "log-format",
+        logs.default_format(),
+        _log_format,
+        "json: an object a line; text: for people, where stderr is a terminal",
+    )
     flag("tokens", None, Path, "file of tokens (`showcause token` makes one): only their holders are answered")
     flag("tls-cert", None, Path, "certificate (PEM, with its chain): gRPC, REST and metrics speak TLS")
     flag("tls-key", None, Path, "its key (PEM)")
@@ -107,6 +120,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag("max-uploads", Settings.max_uploads, _positive, "requests that are being sent at once, of gRPC and REST each")
     flag("max-upload-bytes", Settings.max_upload_bytes, _positive, "their bytes at most, of REST")
     flag("max-connection-calls", Settings.max_connection_calls, _positive, "calls at once on one gRPC connection")
+    flag(
+        "max-connection-age-seconds",
+        0.0,
+        _seconds,
+        "after which gRPC clients are asked to connect again, so that they find new replicas; 0 for never",
+    )
     flag("max-streams", Settings.max_streams, _positive, "streams that are open at once")
     flag("max-stream-photos", Settings.max_stream_photos, _whole, "photos on one stream; 0 for no limit")
 
@@ -136,6 +155,9 @@ def from_flags(options: argparse.Namespace) -> Settings:
         max_connection_calls=options.max_connection_calls,
         max_streams=options.max_streams,
         max_stream_photos=options.max_stream_photos,
+        max_connection_age_seconds=options.max_connection_age_seconds,
+        health_port=options.health_port,
+        log_format=options.log_format,
     )
 
 
@@ -161,6 +183,19 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port; allowed: 0 to 65535")
     return port
+
+
+def _log_format(text: str) -> str:
+    if text not in logs.FORMATS:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed; {' or '.join(logs.FORMATS)}")
+    return text
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not allowed; at least 0")
+    return seconds
 
 
 def _whole(text: str) -> int:

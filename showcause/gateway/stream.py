@@ -40,6 +40,7 @@ async def explain_stream(
     """
     stream = _Stream(service, incoming, request_id, deadline, window, identity, most_photos)
     service.streams += 1
+    service.metrics.open_streams.inc()
     reader = asyncio.create_task(stream.read_to_the_end())
     try:
         while (event := await stream.answered.get()) is not None:
@@ -49,6 +50,7 @@ async def explain_stream(
             stream.room.release()
     finally:
         service.streams -= 1
+        service.metrics.open_streams.dec()
         for task in (reader, *stream.tasks):
             task.cancel()
 
@@ -106,8 +108,8 @@ class _Stream:
                 continue
             self.waiting.add(message.id)
             left = None if self.deadline is None else self.deadline - time.time()
-            caller = self.service.caller(f"{self.request_id}.{number}", left)
-            caller = replace(caller, streamed=True, identity=self.identity)
+            caller = self.service.caller(f"{self.request_id}.{number}", left, "stream")
+            caller = replace(caller, identity=self.identity)
             self.tasks.add(task := asyncio.create_task(self._answer(message, caller)))
             task.add_done_callback(self.tasks.discard)
 

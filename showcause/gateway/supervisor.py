@@ -47,7 +47,9 @@ class Supervisor:
     async def look(self) -> None:
         """Says of each model whether its workers answer; the service is ready when all of them do."""
         for deployment in list(self.service.deployments):
-            deployment.ready = await asyncio.to_thread(self.engine.ready, deployment.key)
+            new = deployment.see_workers(await asyncio.to_thread(self.engine.worker_states, deployment.key))
+            labels = (deployment.manifest.name, deployment.manifest.version)
+            self.service.metrics.worker_restarts.labels(*labels).inc(new)
         serving = [self.service.deployments.default(name) for name in self.service.deployments.names()]
         self.health.models.update(dict.fromkeys(self.service.deployments.names()))
         await self._tell({deployment.manifest.name: deployment.ready for deployment in serving})
@@ -55,6 +57,7 @@ class Supervisor:
     async def _tell(self, ready: dict[str, bool]) -> None:
         stays = not self.service.draining.is_set()
         self.service.ready = stays and all(ready.values())
+        self.service.metrics.ready.set(self.service.ready)
         for name in self.health.models:  # those that were unloaded, too
             await self.health.set(stays and ready.get(name, False), name)
         await self.health.set(self.service.ready, *Health.WHOLE)
@@ -71,6 +74,7 @@ class Supervisor:
             if failed:
                 await asyncio.sleep(min(2.0 ** (failed - 1), LONGEST_PAUSE_SECONDS))
             self.say("TorchServe died; starting it anew")
+            self.service.metrics.engine_restarts.inc()
             try:
                 # Not in a thread: the new process ends with the thread that started it.
                 self.engine.restart()

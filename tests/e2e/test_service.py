@@ -138,8 +138,8 @@ def test_rest_models_and_probes(service):
 def test_metrics_count_by_outcome(service, client, photo):
     def count(code: str) -> float:
         text = urllib.request.urlopen(f"{service.metrics}/metrics").read().decode()
-        name = f'showcause_requests_total{{code="{code}",model="animals-bcos",operation="predict"}} '
-        return sum(float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
+        name = f'showcause_requests_total{{code="{code}",model="animals-bcos",operation="predict",'
+        return sum(float(line.rsplit(maxsplit=1)[1]) for line in text.splitlines() if line.startswith(name))
 
     good, bad = count("OK"), count("INVALID_ARGUMENT")
     client.predict(photo)

@@ -270,10 +270,10 @@ def test_rest_refuses_before_it_reads_a_body(web, path, model, status):
     assert response.status_code == status
 
 
-def test_the_metrics_take_a_token_that_is_for_them(path):
+def test_the_metrics_take_a_token_that_is_for_them(shipped, path):
     tokens = [add_token(path, "ward-7", None, False), add_token(path, "prometheus", [], True)]
-    metrics = Metrics()
-    client = Web(metrics_app.make_app(metrics.registry, Access(path)))
+    service = Service(served([read_manifest(shipped)]), FakeEngine(EMPTY), Metrics())
+    client = Web(metrics_app.make_app(service, Access(path)))
     for headers, status in (({}, 401), (bearer("wrong"), 401), (bearer(tokens[0]), 403)):
         response = client.get("/metrics", headers=headers)
         assert response.status_code == status
@@ -284,7 +284,7 @@ def test_the_metrics_take_a_token_that_is_for_them(path):
     assert "showcause_in_flight_requests" in found.text
     assert found.headers["content-type"].startswith("text/plain")
     assert client.get("/").status_code == 404
-    opened = Web(metrics_app.make_app(metrics.registry, Access()))
+    opened = Web(metrics_app.make_app(service, Access()))
     assert opened.get("/metrics").status_code == 200
 
 

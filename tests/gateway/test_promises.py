@@ -3,10 +3,13 @@
 import asyncio
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from showcause.client.calls import explain_request, predict_request
 from showcause.errors import DeadlineExceeded, Internal, ResourceExhausted
+from showcause.gateway import metrics_app
+from showcause.gateway.access import Access
 from showcause.gateway.engine_client import WorkerDied
 from showcause.gateway.metrics import Metrics
 from showcause.gateway.service import Service
@@ -126,7 +129,7 @@ def test_waiting_photos_of_streams_refuse_no_call(service):
         deployment.costs.learn({"pass": 1.0})
         deployment.admission.slots = 1
         data = explain_request(b"streamed").SerializeToString()
-        caller = replace(service.caller(None, 60), streamed=True)
+        caller = replace(service.caller(None, 60), protocol="stream")
         photos = [asyncio.create_task(service.answer("explain", data, caller)) for _ in range(20)]
         await asyncio.sleep(0)
         assert deployment.admission.waiting == 19
@@ -150,11 +153,20 @@ def test_costs_are_learned_from_answers_and_published(shipped):
     model = service.get_model(b"").model
     assert model.cost_seconds == 0.25
     assert {method.name: method.cost_seconds for method in model.methods}["linear_map"] == 0.125
-    sample = service.metrics.registry.get_sample_value
-    labels = {"model": "animals-bcos", "version": model.version}
-    assert sample("showcause_cost_seconds", labels | {"step": "pass"}) == 0.25
-    assert sample("showcause_cost_seconds", labels | {"step": "linear_map"}) == 0.125
-    assert sample("showcause_waiting_requests", labels) == sample("showcause_engine_requests", labels) == 0
+    said = httpx.ASGITransport(metrics_app.make_app(service, Access()))
+
+    async def scraped():
+        async with httpx.AsyncClient(transport=said, base_url="http://test") as client:
+            return (await client.get("/metrics")).text.splitlines()
+
+    labels = f'model="animals-bcos",version="{model.version}"'
+    lines = asyncio.run(scraped())
+    for step, seconds in (("pass", 0.25), ("linear_map", 0.125)):
+        assert (
+            f'showcause_cost_seconds{{model="animals-bcos",step="{step}",version="{model.version}"}} {seconds}' in lines
+        )
+    for name in ("waiting_requests", "engine_requests"):
+        assert f"showcause_{name}{{{labels}}} 0.0" in lines
 
 
 def test_beyond_the_queue_requests_are_refused_at_once_and_those_who_wait_are_answered(service):

@@ -20,6 +20,7 @@ from showcause.v1 import explanation_pb2, input_pb2, model_pb2, service_pb2
 from showcause.wire import seal
 from tests.gateway.served import sealed, served
 from tests.gateway.test_service import FakeEngine
+from tests.series import total
 
 URL = "/v1/models/animals-bcos"
 PHOTO = b"\xff\xd8 a photo \0\r\n--"
@@ -218,8 +219,8 @@ def test_what_is_refused_is_counted(shipped, engine):
         client.post(f"{URL}:explain", content=body, headers={"content-type": kind})
     client.post(f"{URL}:explain", content=PHOTO, headers=RAW)
     for code, times in (("INVALID_ARGUMENT", 2), ("OK", 1)):
-        labels = {"model": "animals-bcos", "operation": "explain", "code": code}
-        assert service.metrics.registry.get_sample_value("showcause_requests_total", labels) == times
+        found = total(service.metrics.registry, "showcause_requests_total", model="animals-bcos", code=code)
+        assert found == times
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from showcause.manifest import read_manifest
 from showcause.v1 import method_pb2, model_pb2, service_pb2
 from showcause.wire import seal
 from tests.gateway.served import EMPTY, sealed, served
+from tests.series import total
 
 
 class FakeEngine:
@@ -51,8 +52,7 @@ def ask(service: Service, data: bytes | None = None, **caller):
 
 
 def counted(service: Service, model: str, code: str) -> float:
-    labels = {"model": model, "operation": "explain", "code": code}
-    return service.metrics.registry.get_sample_value("showcause_requests_total", labels) or 0.0
+    return total(service.metrics.registry, "showcause_requests_total", model=model, operation="explain", code=code)
 
 
 def test_a_good_reply_passes_with_id_and_time_appended(make):

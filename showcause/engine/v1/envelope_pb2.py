@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"showcause/engine/v1/envelope.proto\x12\x13showcause.engine.v1\"\xa7\x01\n\x08\x45nvelope\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\x0c\x12\x44\n\x0c\x63ost_seconds\x18\x03 \x03(\x0b\x32..showcause.engine.v1.Envelope.CostSecondsEntry\x1a\x32\n\x10\x43ostSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"showcause/engine/v1/envelope.proto\x12\x13showcause.engine.v1\"\xdb\x03\n\x08\x45nvelope\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\x0c\x12\x44\n\x0c\x63ost_seconds\x18\x03 \x03(\x0b\x32..showcause.engine.v1.Envelope.CostSecondsEntry\x12\x46\n\rstage_seconds\x18\x04 \x03(\x0b\x32/.showcause.engine.v1.Envelope.StageSecondsEntry\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\x12\x16\n\x0e\x66irst_of_batch\x18\x06 \x01(\x08\x12\x16\n\x0ereceipt_sha256\x18\x07 \x01(\t\x12?\n\tresiduals\x18\x08 \x03(\x0b\x32,.showcause.engine.v1.Envelope.ResidualsEntry\x1a\x32\n\x10\x43ostSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x33\n\x11StageSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x30\n\x0eResidualsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENVELOPE_COSTSECONDSENTRY']._loaded_options = None
   _globals['_ENVELOPE_COSTSECONDSENTRY']._serialized_options = b'8\001'
+  _globals['_ENVELOPE_STAGESECONDSENTRY']._loaded_options = None
+  _globals['_ENVELOPE_STAGESECONDSENTRY']._serialized_options = b'8\001'
+  _globals['_ENVELOPE_RESIDUALSENTRY']._loaded_options = None
+  _globals['_ENVELOPE_RESIDUALSENTRY']._serialized_options = b'8\001'
   _globals['_ENVELOPE']._serialized_start=60
-  _globals['_ENVELOPE']._serialized_end=227
-  _globals['_ENVELOPE_COSTSECONDSENTRY']._serialized_start=177
-  _globals['_ENVELOPE_COSTSECONDSENTRY']._serialized_end=227
+  _globals['_ENVELOPE']._serialized_end=535
+  _globals['_ENVELOPE_COSTSECONDSENTRY']._serialized_start=382
+  _globals['_ENVELOPE_COSTSECONDSENTRY']._serialized_end=432
+  _globals['_ENVELOPE_STAGESECONDSENTRY']._serialized_start=434
+  _globals['_ENVELOPE_STAGESECONDSENTRY']._serialized_end=485
+  _globals['_ENVELOPE_RESIDUALSENTRY']._serialized_start=487
+  _globals['_ENVELOPE_RESIDUALSENTRY']._serialized_end=535
 # @@protoc_insertion_point(module_scope)
