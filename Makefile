@@ -33,7 +33,10 @@ check: $(VENV)/.installed ## Formatting, lint, types, the contract and its stubs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/buf lint protos
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python tools/protos.py --check
+	$(BIN)/python tools/deploy.py
+	$(BIN)/python tools/monitoring.py --check
 
 protos: $(VENV)/.installed ## Generate stubs and openapi.json from protos/
 	$(BIN)/python tools/protos.py

@@ -178,7 +178,8 @@ class TorchServe:
         child = [sys.executable, "-I", "-S", str(Path(__file__).parent / "child.py"), str(os.getpid())]
         # It holds what passes through and little else: a small heap that grows when it must, collected simply.
         heap = ["-XX:+UseSerialGC", "-Xms64m", "-XX:+ExitOnOutOfMemoryError"]
-        java = [str(self._java), *heap, *quiet, f"-Dmodel_server_home={site}"]
+        # UsePerfData would leave a folder beside ours in /tmp.
+        java = [str(self._java), "-XX:-UsePerfData", *heap, *quiet, f"-Dmodel_server_home={site}"]
         java += [f"-Djava.io.tmpdir={self.home}", f"-Dlog4j.configurationFile=file://{self.home}/log4j2.xml"]
         java += ["-cp", f"{site}/ts/frontend/*", "org.pytorch.serve.ModelServer"]
         java += ["--python", sys.executable, "-f", str(config), "-s", str(self._store), "-ncs"]

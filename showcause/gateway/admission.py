@@ -41,6 +41,11 @@ class Admission:
         return sum(map(len, (*self._lanes, self._suspects)))
 
     @property
+    def waiting_photos(self) -> int:
+        """Of them, photos of streams."""
+        return len(self._lanes[1])
+
+    @property
     def in_flight(self) -> int:
         return self.running + self.waiting
 

@@ -1,5 +1,6 @@
 """What the service tells Prometheus. One object and one registry a service; nothing global. Imports no torch."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ class Metrics:
         )
         self.in_flight = Gauge("showcause_in_flight_requests", "Requests being answered", ("operation",), **named)
         self.open_streams = Gauge("showcause_open_streams", "Streams that are open", **named)
+        self.most_streams = Gauge("showcause_open_streams_limit", "Streams that may be open, at most", **named)
         self.latency = Histogram(
             "showcause_request_latency_seconds",
             "Arrival to departure, by the request's method, several, or none",
@@ -94,7 +96,8 @@ class Metrics:
         for method, seconds in seen.method_seconds.items():
             self.method_seconds.labels(seen.model, method).observe(seconds)
         for method, residual in seen.residuals.items():
-            self.residuals.labels(seen.model, method).observe(residual)
+            # What is no number at all is no small one.
+            self.residuals.labels(seen.model, method).observe(math.inf if math.isnan(residual) else residual)
         if seen.first_of_batch:
             self.batches.labels(seen.model).observe(seen.batch_size)
         if seen.expected_cost and seen.actual_cost:
@@ -105,8 +108,9 @@ def of_deployments(deployments: Iterable[tuple[Deployment, bool]]) -> Iterator[M
     """What is true of the model versions now; each with whether it is its model's default."""
     names = ("model", "version")
     gauges = {
-        "waiting_requests": "Requests that wait for their turn",
-        "queue_limit_requests": "Requests that may wait, at most; photos of streams are not counted",
+        "waiting_requests": "Requests that wait for their turn, without photos of streams",
+        "queue_limit_requests": "Of those that may wait, at most",
+        "waiting_photos": "Photos of streams that wait for their turn",
         "engine_requests": "Requests that the engine has",
         "workers": "Worker processes that answer",
         "wanted_workers": "Worker processes that there should be",
@@ -123,8 +127,9 @@ def of_deployments(deployments: Iterable[tuple[Deployment, bool]]) -> Iterator[M
         manifest, admission = each.manifest, each.admission
         labels = (manifest.name, manifest.version)
         values = (
-            admission.waiting,
+            admission.waiting - admission.waiting_photos,
             admission.most_waiting,
+            admission.waiting_photos,
             admission.running,
             each.answering,
             each.workers,

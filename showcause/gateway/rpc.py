@@ -120,6 +120,7 @@ def make_server(service: Service, health: Health, settings: Settings) -> tuple[g
         name: grpc.stream_unary_rpc_method_handler(_guarded(service, OPERATIONS[name], uploads, run))
         for name, run in handlers.items()
     }
+    service.metrics.most_streams.set(settings.max_streams)
     methods["ExplainStream"] = grpc.stream_stream_rpc_method_handler(_streamed(service, settings))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

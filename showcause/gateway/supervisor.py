@@ -48,8 +48,9 @@ class Supervisor:
         """Says of each model whether its workers answer; the service is ready when all of them do."""
         for deployment in list(self.service.deployments):
             new = deployment.see_workers(await asyncio.to_thread(self.engine.worker_states, deployment.key))
-            labels = (deployment.manifest.name, deployment.manifest.version)
-            self.service.metrics.worker_restarts.labels(*labels).inc(new)
+            name, metrics = deployment.manifest.name, self.service.metrics
+            metrics.worker_restarts.labels(name, deployment.manifest.version).inc(new)
+            metrics.repeated.labels(name)  # there from the beginning, so that the first counts as an increase
         serving = [self.service.deployments.default(name) for name in self.service.deployments.names()]
         self.health.models.update(dict.fromkeys(self.service.deployments.names()))
         await self._tell({deployment.manifest.name: deployment.ready for deployment in serving})
@@ -65,6 +66,8 @@ class Supervisor:
     async def _revive(self, reason: str) -> None:
         log.error("%s", reason)
         await self.client.disconnect()
+        for deployment in self.service.deployments:
+            deployment.see_workers({})
         await self._tell(dict.fromkeys(self.service.deployments.names(), False))
         async with self.changing:
             await self._start_anew(reason)
