@@ -85,7 +85,8 @@ def main() -> None:
     report(served, options.data, size)
     print(
         f"{folder}: now\n"
-        f"  showcause train chip --model animals-vgg16 --model-store {options.out} --layers LAYERS --data {options.data}\n"
+        f"  showcause train chip --model animals-vgg16 --model-store {options.out} --layers features.31 "
+        f"--data {options.data}\n"
         f"  showcause evaluate maps --model {folder} --data {options.data} --out {options.out}/maps"
     )
 
