@@ -79,12 +79,15 @@ def _serve(options: argparse.Namespace) -> int:
     from showcause.gateway.settings import SettingsError, from_flags
     from showcause.manifest import ManifestError
 
+    logs.configure(options.log_format)
     try:
         settings = from_flags(options)
-        logs.configure(settings.log_format)
         serve(settings, logging.getLogger("showcause.serve").info)
-    except (EngineFailed, JavaMissing, ManifestError, SettingsError) as error:
+    except SettingsError as error:
         print(f"showcause serve: {error}", file=sys.stderr)
+        return 1
+    except (EngineFailed, JavaMissing, ManifestError, OSError) as error:
+        logging.getLogger("showcause.serve").error("%s", error)
         return 1
     return 0
 

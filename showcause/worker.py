@@ -6,6 +6,7 @@ alone. Nothing here is shared between calls, so that threads may call it side by
 
 import hashlib
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +114,8 @@ def _sealed(model: Model, item: Item | ShowcauseError, clock: Clock, first: bool
         cost = clock.cost([*item.methods, *([PICTURE] if item.job.pictures else [])])
         for (_, method), found in item.found.items():
             for residual in found.evidence:
-                residuals[method] = max(residuals.get(method, 0.0), residual.relative)
+                off = math.inf if math.isnan(residual.relative) else residual.relative  # no number is no small one
+                residuals[method] = max(residuals.get(method, 0.0), off)
     return seal(outcome, cost, residuals, clock.batch_size, first)
 
 

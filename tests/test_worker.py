@@ -1,17 +1,21 @@
 """The whole path without a server: batches that mix everything, threads, and items that fail alone."""
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from showcause.client.calls import explain_request, predict_request
+from showcause.engine.v1.envelope_pb2 import Envelope
 from showcause.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound
 from showcause.image import decode, frame_of, to_input
+from showcause.methods import METHODS
 from showcause.nets.base import Tape
-from showcause.reply import Difference, Neuron
+from showcause.reply import Difference, Neuron, Residual
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
 from tests.sameness import assert_same, opened
@@ -90,6 +94,21 @@ def test_contributions_sum_to_the_logit(model, photos):
             assert evidence.score == pytest.approx(prediction.logit, abs=1e-5)
             assert evidence.relative < 1e-4
             assert explanation.map.sum() == pytest.approx(evidence.contribution_sum, rel=1e-3, abs=1e-4)
+
+
+def test_a_residual_that_is_no_number_is_told_as_the_worst(model, photo, monkeypatch):
+    row = METHODS["linear_map"]
+
+    def broken(*arguments):
+        return [replace(found, evidence=(Residual(math.nan, 0.0, 1.0),)) for found in row.explain(*arguments)]
+
+    def told() -> float:
+        (envelope,) = explain(model, [explain_call(photo)])
+        return Envelope.FromString(envelope).residuals["linear_map"]
+
+    assert 0 <= told() < 1e-3
+    monkeypatch.setitem(METHODS, "linear_map", replace(row, explain=broken))
+    assert told() == math.inf
 
 
 def test_weights_times_input_is_the_map(model, photo):

@@ -26,8 +26,8 @@ MAP_DTYPES = {
 }
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS = 60.0
-# Only UNAVAILABLE is tried again: the request was not answered, and asking twice does no harm. Where an address stands
-# for several replicas, each gets its share of the calls.
+# What was not answered is tried again: asking twice does no harm. A server that begins to stop says UNAVAILABLE, and
+# gRPC ends with CANCELLED what was on its way. Where an address stands for several replicas, each gets its share.
 _RETRY = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -38,7 +38,7 @@ _RETRY = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -36,6 +36,7 @@ class HttpServer:
             _in_pieces(app),
             http=_Protocol,
             ws="none",
+            log_config=None,  # ours: see ``logs``
             log_level="warning",
             access_log=False,
             lifespan="off",

@@ -1,6 +1,5 @@
 """What the service tells Prometheus. One object and one registry a service; nothing global. Imports no torch."""
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -35,15 +34,15 @@ class Metrics:
         self.most_streams = Gauge("showcause_open_streams_limit", "Streams that may be open, at most", **named)
         self.latency = Histogram(
             "showcause_request_latency_seconds",
-            "Arrival to departure, by the request's method, several, or none",
+            "From its last byte to its departure, by the request's method, several, or none",
             (*names, "method"),
             buckets=BUCKETS,
             **named,
         )
         self.stages = Histogram(
             "showcause_stage_seconds",
-            "Where the time went: queue (the gateway's), engine (its queue, and waiting for neighbours), decode, "
-            "forward, explain (of the whole batch), render",
+            "Where the time went: upload, queue (the gateway's), engine (its queue, and waiting for neighbours), "
+            "decode, forward, explain (of the whole batch), render",
             ("model", "method", "stage"),
             buckets=STAGE_BUCKETS,
             **named,
@@ -96,8 +95,7 @@ class Metrics:
         for method, seconds in seen.method_seconds.items():
             self.method_seconds.labels(seen.model, method).observe(seconds)
         for method, residual in seen.residuals.items():
-            # What is no number at all is no small one.
-            self.residuals.labels(seen.model, method).observe(math.inf if math.isnan(residual) else residual)
+            self.residuals.labels(seen.model, method).observe(residual)
         if seen.first_of_batch:
             self.batches.labels(seen.model).observe(seen.batch_size)
         if seen.expected_cost and seen.actual_cost:

@@ -97,6 +97,7 @@ def make_app(service: Service, settings: Settings = Settings(Path())) -> Starlet
                     await read_request(request, message, service.limits)
         except TimeoutError:
             raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
+        seen.arrived()
         if kind == PNG_TYPE and not message.output.pictures:
             message.output.pictures.append(explanation_pb2.PICTURE_KIND_OVERLAY)
         data = await _while_connected(request, service.answer_seen(operation, message, caller, seen))
@@ -114,18 +115,18 @@ def make_app(service: Service, settings: Settings = Settings(Path())) -> Starlet
         read_query(request.query_params.multi_items(), query)
         return as_json(service.list_models(query.SerializeToString(), caller.identity))
 
-    async def get_model(request: Request, caller: Caller, _: Seen) -> Response:
+    async def get_model(request: Request, caller: Caller, seen: Seen) -> Response:
         accepted(request)
         query = service_pb2.GetModelRequest(model=request.path_params["model"])
         read_query(request.query_params.multi_items(), query)
-        return as_json(service.get_model(query.SerializeToString(), caller.identity))
+        return as_json(service.get_model(query.SerializeToString(), caller.identity, seen))
 
-    async def get_channel_importance(request: Request, caller: Caller, _: Seen) -> Response:
+    async def get_channel_importance(request: Request, caller: Caller, seen: Seen) -> Response:
         accepted(request)
         query = service_pb2.GetChannelImportanceRequest(model=request.path_params["model"])
         read_query(request.query_params.multi_items(), query)
         data = query.SerializeToString()
-        return await asyncio.to_thread(lambda: as_json(service.get_channel_importance(data, caller.identity)))
+        return await asyncio.to_thread(lambda: as_json(service.get_channel_importance(data, caller.identity, seen)))
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -226,7 +227,8 @@ def _guarded(
     """
 
     async def handle(request: Request) -> Response:
-        caller = service.caller(request.headers.get("x-request-id"), None, "rest")
+        peer = request.client.host if request.client else ""
+        caller = service.caller(request.headers.get("x-request-id"), None, "rest", peer)
         watching = service.watch(operation, caller) if operation else nullcontext(Seen("", "rest", ""))
         try:
             with watching as seen:
@@ -241,6 +243,8 @@ def _guarded(
             log.exception("request %s failed", caller.request_id)
             response = problem(internal(caller.request_id), caller.request_id)
         response.headers["x-request-id"] = caller.request_id
+        if service.draining.is_set():
+            response.headers["connection"] = "close"  # what comes next goes elsewhere
         return response
 
     return handle

@@ -97,13 +97,13 @@ def make_server(service: Service, health: Health, settings: Settings) -> tuple[g
     async def list_models(data: bytes, caller: Caller, _: Seen) -> bytes:
         return service.list_models(data, caller.identity).SerializeToString()
 
-    async def get_model(data: bytes, caller: Caller, _: Seen) -> bytes:
-        return service.get_model(data, caller.identity).SerializeToString()
+    async def get_model(data: bytes, caller: Caller, seen: Seen) -> bytes:
+        return service.get_model(data, caller.identity, seen).SerializeToString()
 
-    async def get_channel_importance(data: bytes, caller: Caller, _: Seen) -> bytes:
+    async def get_channel_importance(data: bytes, caller: Caller, seen: Seen) -> bytes:
         # A thousand classes take a moment.
         return await asyncio.to_thread(
-            lambda: service.get_channel_importance(data, caller.identity).SerializeToString()
+            lambda: service.get_channel_importance(data, caller.identity, seen).SerializeToString()
         )
 
     handlers: dict[str, Handler] = {
@@ -167,7 +167,8 @@ class _Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _refusal(self, error: ShowcauseError, operation: str) -> Any:
         async def refuse(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-            caller = self.service.caller(_header(context.invocation_metadata(), "x-request-id"), None)
+            request_id = _header(context.invocation_metadata(), "x-request-id")
+            caller = self.service.caller(request_id, None, peer=context.peer())
             async with errors_as_status(context, caller.request_id):
                 with self.service.watch(operation, caller):
                     raise error
@@ -183,7 +184,8 @@ def _guarded(
 
     async def handle(incoming: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
         request_id = _header(context.invocation_metadata(), "x-request-id")
-        caller = replace(service.caller(request_id, context.time_remaining()), identity=_identity.get())
+        caller = service.caller(request_id, context.time_remaining(), peer=context.peer())
+        caller = replace(caller, identity=_identity.get())
         async with errors_as_status(context, caller.request_id):
             with service.watch(operation, caller) as seen:
                 try:
@@ -193,6 +195,7 @@ def _guarded(
                     raise DeadlineExceeded("DEADLINE_EXCEEDED", "the request did not arrive in time") from None
                 if data is None:
                     raise InvalidArgument("REQUEST_MALFORMED", "the call has no message")
+                seen.arrived()
                 return await run(data, caller, seen)
 
     return handle
@@ -206,13 +209,15 @@ def _streamed(
     async def handle(incoming: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         left = context.time_remaining()
         deadline = None if left is None else time.time() + left
-        request_id = service.caller(_header(context.invocation_metadata(), "x-request-id"), None).request_id
-        async with errors_as_status(context, request_id):
+        request_id = _header(context.invocation_metadata(), "x-request-id")
+        caller = replace(service.caller(request_id, None, "stream", context.peer()), identity=_identity.get())
+        async with errors_as_status(context, caller.request_id):
             if service.streams >= settings.max_streams:
-                text = f"{service.streams} streams are open, and no more are taken"
-                raise ResourceExhausted("TOO_MANY_AT_ONCE", text)
+                with service.watch("explain", caller):
+                    text = f"{service.streams} streams are open, and no more are taken"
+                    raise ResourceExhausted("TOO_MANY_AT_ONCE", text)
             window, most = settings.stream_window, settings.max_stream_photos
-            events = explain_stream(service, incoming, request_id, deadline, window, _identity.get(), most)
+            events = explain_stream(service, incoming, caller, deadline, window, most)
             async with aclosing(events):
                 async for event in events:
                     yield event

@@ -1,6 +1,7 @@
 """What is found out about a request on its way, for the metrics and the log. Imports no torch."""
 
 import logging
+import math
 import time
 from asyncio import CancelledError
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from showcause.wire import STAGES
 
 log = logging.getLogger("showcause.requests")
 
+SAME_MOMENT_SECONDS = 0.1
 OURS = ("INTERNAL", "UNAVAILABLE")  # codes of errors that are not the caller's
 
 
@@ -23,15 +25,19 @@ OURS = ("INTERNAL", "UNAVAILABLE")  # codes of errors that are not the caller's
 class Seen:
     """One request; "", 0 or nothing for what is not known of it. No photo, no prediction, and no token is kept here.
 
-    protocol: grpc, rest or stream. caller: the name of their token. methods: that are computed for it. queue_seconds:
-    waiting for its turn in the gateway; engine_seconds: what the engine took for it, waiting there included, of which
-    stage_seconds (decode, forward, explain, render) are a worker's. expected_cost, actual_cost: seconds of a worker,
-    before and after. residuals: by method. first_of_batch: whether it stands for its batch where batches are counted.
+    protocol: grpc, rest or stream. deadline: seconds since the epoch. peer: their address. caller: the name of their
+    token. methods: that are computed for it. upload_seconds: from its head to its last byte; queue_seconds: waiting for
+    its turn in the gateway; engine_seconds: what the engine took for it, waiting there included, of which stage_seconds
+    (decode, forward, explain, render) are a worker's; total_seconds: since it has arrived. expected_cost, actual_cost:
+    seconds of a worker, before and after. residuals: by method. first_of_batch: whether it stands for its batch where
+    batches are counted.
     """
 
     operation: str
     protocol: str
     request_id: str
+    deadline: float = math.inf
+    peer: str = ""
     caller: str = ""
     model: str = ""
     version: str = ""
@@ -43,6 +49,8 @@ class Seen:
     first_of_batch: bool = False
     request_bytes: int = 0
     response_bytes: int = 0
+    began: float = field(default_factory=time.perf_counter)
+    upload_seconds: float = 0.0
     queue_seconds: float = 0.0
     engine_seconds: float = 0.0
     total_seconds: float = 0.0
@@ -60,10 +68,15 @@ class Seen:
     @property
     def stages(self) -> dict[str, float]:
         """Where the time went, in seconds; "engine" is what it took beside a worker's stages."""
+        before = {"upload": self.upload_seconds, "queue": self.queue_seconds}
         if not self.stage_seconds:  # it never got there
-            return {"queue": self.queue_seconds} if self.queue_seconds else {}
+            return {name: seconds for name, seconds in before.items() if seconds}
         worker = {stage: self.stage_seconds.get(stage, 0.0) for stage in STAGES}
-        return {"queue": self.queue_seconds, "engine": max(0.0, self.engine_seconds - sum(worker.values())), **worker}
+        return {**before, "engine": max(0.0, self.engine_seconds - sum(worker.values())), **worker}
+
+    def arrived(self) -> None:
+        """All of it is there: what comes before is the caller's time."""
+        self.upload_seconds, self.began = time.perf_counter() - self.began, time.perf_counter()
 
     @contextmanager
     def timing(self, name: str) -> Iterator[None]:
@@ -95,6 +108,7 @@ class Seen:
             "methods": list(self.methods),
             "code": self.code,
             "reason": self.reason,
+            "peer": self.peer,
             "caller": self.caller,
             "receipt_sha256": self.receipt_sha256,
             "batch_size": self.batch_size,
@@ -107,17 +121,22 @@ class Seen:
 @contextmanager
 def watched(seen: Seen) -> Iterator[Seen]:
     """Finds out what becomes of a request, and writes its line in the log."""
-    began = time.perf_counter()
     try:
         yield seen
     except ShowcauseError as error:
         seen.code, seen.reason = error.code_name, error.reason
         raise
     except BaseException as error:
-        seen.code = "CANCELLED" if isinstance(error, CancelledError | ClientDisconnect | GeneratorExit) else "INTERNAL"
+        if not isinstance(error, CancelledError | ClientDisconnect | GeneratorExit):
+            seen.code = "INTERNAL"
+        elif time.time() > seen.deadline - SAME_MOMENT_SECONDS:
+            # The caller's clock and ours run out together; where gRPC is the first, it cancels.
+            seen.code = seen.reason = "DEADLINE_EXCEEDED"
+        else:
+            seen.code = "CANCELLED"
         raise
     finally:
-        seen.total_seconds = time.perf_counter() - began
+        seen.total_seconds = time.perf_counter() - seen.began
         level = logging.WARNING if seen.code in OURS else logging.INFO
         name = f"{seen.operation} {seen.model}".rstrip()
         log.log(level, "%s: %s", name, seen.reason or seen.code, extra={"fields": seen.fields()})

@@ -1,6 +1,7 @@
 """``showcause serve``: the engine as a child, gRPC, REST and metrics in this process; started and drained together."""
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from showcause.gateway.settings import Settings
 from showcause.gateway.supervisor import Supervisor
 from showcause.manifest import Manifest, ManifestError
 from showcause.store import entries as model_entries
+
+log = logging.getLogger("showcause.serve")
 
 LAST_WORDS_SECONDS = 1.0  # for replies that are still on their way out
 
@@ -52,8 +55,8 @@ def chosen_models(settings: Settings, say: Callable[[str], None]) -> list[Manife
 def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     """Runs until SIGTERM or SIGINT, then drains; raises EngineFailed or ManifestError, with nothing left behind."""
     manifests = chosen_models(settings, say)
-    if warning := settings.exposure():
-        say(warning)
+    if lacking := settings.exposure():
+        log.warning(lacking)
     say(f"starting TorchServe with {', '.join(sorted({manifest.name for manifest in manifests}))}")
     engine = TorchServe(manifests, settings.workers, settings.gpus, settings.limits)
     # SIGTERM during the start must not leave a JVM behind.
@@ -122,7 +125,7 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
         watching = asyncio.create_task(supervisor.run())
         await _first({watching, asyncio.create_task(stopping.wait())})
         service.draining.set()
-        await supervisor.look()  # not ready from now on
+        await supervisor.tell({})  # not ready from now on, whatever TorchServe says
         # Clients are told at once to go elsewhere with what is new; what they have here goes on.
         leaving = asyncio.create_task(grpc_server.stop(settings.grace_seconds + LAST_WORDS_SECONDS))
         if not watching.done():

@@ -50,12 +50,13 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what of a caller's id 
 class Caller:
     """request_id: theirs, or made here. deadline: seconds since the epoch.
 
-    protocol: grpc, rest, or stream for a photo of one. identity: who asks.
+    protocol: grpc, rest, or stream for a photo of one. peer: their address. identity: who asks.
     """
 
     request_id: str
     deadline: float
     protocol: str = "grpc"
+    peer: str = ""
     identity: Identity = EVERYONE
 
     @property
@@ -82,16 +83,18 @@ class Service:
         self.limits, self.timeout_seconds = limits, timeout_seconds
         self.ready, self.draining, self.in_flight, self.streams = False, asyncio.Event(), 0, 0
 
-    def caller(self, request_id: str | None, seconds_left: float | None, protocol: str = "grpc") -> Caller:
+    def caller(
+        self, request_id: str | None, seconds_left: float | None, protocol: str = "grpc", peer: str = ""
+    ) -> Caller:
         """Who asks, and until when they wait; never longer than the service's own time-out."""
         usable = request_id if request_id and REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
         seconds = self.timeout_seconds if seconds_left is None else min(seconds_left, self.timeout_seconds)
-        return Caller(usable, time.time() + seconds, protocol)
+        return Caller(usable, time.time() + seconds, protocol, peer)
 
     @contextmanager
     def watch(self, operation: str, caller: Caller) -> Iterator[Seen]:
         """Counts one request and writes its line in the log, whatever becomes of it."""
-        seen = Seen(operation, caller.protocol, caller.request_id, caller.identity.name)
+        seen = Seen(operation, caller.protocol, caller.request_id, caller.deadline, caller.peer, caller.identity.name)
         self.in_flight += 1
         try:
             with self.metrics.in_flight.labels(operation).track_inprogress(), watched(seen):
@@ -213,19 +216,32 @@ class Service:
             next_page_token=names[end] if end < len(names) else "",
         )
 
-    def get_model(self, data: bytes, identity: Identity = EVERYONE) -> service_pb2.GetModelResponse:
+    def get_model(
+        self, data: bytes, identity: Identity = EVERYONE, seen: Seen | None = None
+    ) -> service_pb2.GetModelResponse:
         """One model, with its card."""
         request = parsed(service_pb2.GetModelRequest, data)
-        deployment = self.deployments.find(request.model, request.version, identity)
+        deployment = self._found(request, identity, seen)
         return service_pb2.GetModelResponse(model=self._model_message(deployment, card=True))
 
     def get_channel_importance(
-        self, data: bytes, identity: Identity = EVERYONE
+        self, data: bytes, identity: Identity = EVERYONE, seen: Seen | None = None
     ) -> service_pb2.GetChannelImportanceResponse:
         """What CHIP distilled from one model."""
         request = parsed(service_pb2.GetChannelImportanceRequest, data)
-        deployment = self.deployments.find(request.model, request.version, identity)
+        deployment = self._found(request, identity, seen)
         return channel_importance(request, deployment.manifest, deployment.distilled)
+
+    def _found(
+        self,
+        request: service_pb2.GetModelRequest | service_pb2.GetChannelImportanceRequest,
+        identity: Identity,
+        seen: Seen | None,
+    ) -> Deployment:
+        deployment = self.deployments.find(request.model, request.version, identity)
+        if seen:
+            seen.model, seen.version = deployment.manifest.name, deployment.manifest.version
+        return deployment
 
     def _model_message(self, deployment: Deployment, card: bool) -> model_pb2.Model:
         manifest, costs = deployment.manifest, deployment.costs

@@ -65,7 +65,7 @@ class Settings:
         lacking += [] if self.access.path else ["no token asked for (--tokens)"]
         if is_loopback(self.host) or not lacking:
             return ""
-        return f"warning: others can reach {self.host}, and there is {' and '.join(lacking)}; see SECURITY.md"
+        return f"others can reach {self.host}, and there is {' and '.join(lacking)}; see SECURITY.md"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

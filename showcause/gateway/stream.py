@@ -8,10 +8,10 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 from showcause.errors import InvalidArgument, ShowcauseError, internal, out_of_range
-from showcause.gateway.access import EVERYONE, Identity
 from showcause.gateway.service import Caller, Service
 from showcause.v1 import service_pb2
 from showcause.wire import parsed, stream_error, stream_response
@@ -25,20 +25,19 @@ LAST_LOOK_SECONDS = 0.05  # for the end of a stream that is on its way when the 
 async def explain_stream(
     service: Service,
     incoming: AsyncIterator[bytes],
-    request_id: str,
+    caller: Caller,
     deadline: float | None,
     window: int,
-    identity: Identity = EVERYONE,
     most_photos: int = 0,
 ) -> AsyncGenerator[bytes, None]:
     """Serialised ExplainStreamRequests -> serialised ExplainStreamResponses, in the order of readiness.
 
-    deadline: of the whole stream, in seconds since the epoch; each photo has the service's own time-out besides.
-    window: photos read and not answered yet, at most. identity: whose stream it is. most_photos: on it, 0 for any
-    number. Raises ShowcauseError for what ends the stream (after everything that was read is answered): a message that
-    is none, a photo too many, or a service that stops.
+    caller: whose stream it is. deadline: of the whole stream, in seconds since the epoch; each photo has the service's
+    own time-out besides. window: photos read and not answered yet, at most. most_photos: on it, 0 for any number.
+    Raises ShowcauseError for what ends the stream (after everything that was read is answered): a message that is none,
+    a photo too many, or a service that stops.
     """
-    stream = _Stream(service, incoming, request_id, deadline, window, identity, most_photos)
+    stream = _Stream(service, incoming, caller, deadline, window, most_photos)
     service.streams += 1
     service.metrics.open_streams.inc()
     reader = asyncio.create_task(stream.read_to_the_end())
@@ -62,14 +61,13 @@ class _Stream:
         self,
         service: Service,
         incoming: AsyncIterator[bytes],
-        request_id: str,
+        caller: Caller,
         deadline: float | None,
         window: int,
-        identity: Identity,
         most_photos: int,
     ):
-        self.service, self.incoming, self.request_id, self.deadline = service, incoming, request_id, deadline
-        self.identity, self.most_photos = identity, most_photos
+        self.service, self.incoming, self.caller, self.deadline = service, incoming, caller, deadline
+        self.most_photos = most_photos
         self.answered: asyncio.Queue[bytes | ShowcauseError | None] = asyncio.Queue()
         self.room, self.waiting = asyncio.Semaphore(window), set[str]()
         self.tasks = set[asyncio.Task[None]]()
@@ -84,8 +82,8 @@ class _Stream:
         except ShowcauseError as error:
             end = error
         except Exception:
-            log.exception("stream %s failed", self.request_id)
-            end = internal(self.request_id)
+            log.exception("stream %s failed", self.caller.request_id)
+            end = internal(self.caller.request_id)
         finally:
             await asyncio.gather(*self.tasks, return_exceptions=True)
             self.answered.put_nowait(end)
@@ -97,21 +95,35 @@ class _Stream:
             data = await self._next()
             if data is None:
                 return
-            message = parsed(service_pb2.ExplainStreamRequest, data)  # without an id there is nobody else to tell
             number += 1
-            if self.most_photos and number > self.most_photos:
-                raise out_of_range("stream", f"photo {number}", f"at most {self.most_photos} photos on one stream")
+            left = None if self.deadline is None else self.deadline - time.time()
+            caller = self.service.caller(f"{self.caller.request_id}.{number}", left, "stream", self.caller.peer)
+            caller = replace(caller, identity=self.caller.identity)
+            try:
+                message = self._read_one(data, number)
+            except ShowcauseError as error:  # without an id there is nobody but the whole stream to tell
+                self._refuse(error, caller)
+                raise
             try:
                 self._check_id(message.id)
             except InvalidArgument as error:
+                self._refuse(error, caller)
                 self.answered.put_nowait(stream_error(message.id, error))
                 continue
             self.waiting.add(message.id)
-            left = None if self.deadline is None else self.deadline - time.time()
-            caller = self.service.caller(f"{self.request_id}.{number}", left, "stream")
-            caller = replace(caller, identity=self.identity)
             self.tasks.add(task := asyncio.create_task(self._answer(message, caller)))
             task.add_done_callback(self.tasks.discard)
+
+    def _read_one(self, data: bytes, number: int) -> service_pb2.ExplainStreamRequest:
+        message = parsed(service_pb2.ExplainStreamRequest, data)
+        if self.most_photos and number > self.most_photos:
+            raise out_of_range("stream", f"photo {number}", f"at most {self.most_photos} photos on one stream")
+        return message
+
+    def _refuse(self, error: ShowcauseError, caller: Caller) -> None:
+        """Counts and logs what goes no further."""
+        with suppress(ShowcauseError), self.service.watch("explain", caller):
+            raise error
 
     async def _next(self) -> bytes | None:
         """The next message; None at the end, or when the service begins to stop."""

@@ -53,9 +53,10 @@ class Supervisor:
             metrics.repeated.labels(name)  # there from the beginning, so that the first counts as an increase
         serving = [self.service.deployments.default(name) for name in self.service.deployments.names()]
         self.health.models.update(dict.fromkeys(self.service.deployments.names()))
-        await self._tell({deployment.manifest.name: deployment.ready for deployment in serving})
+        await self.tell({deployment.manifest.name: deployment.ready for deployment in serving})
 
-    async def _tell(self, ready: dict[str, bool]) -> None:
+    async def tell(self, ready: dict[str, bool]) -> None:
+        """Of each model, whether it answers; none does while the service stops."""
         stays = not self.service.draining.is_set()
         self.service.ready = stays and all(ready.values())
         self.service.metrics.ready.set(self.service.ready)
@@ -68,7 +69,7 @@ class Supervisor:
         await self.client.disconnect()
         for deployment in self.service.deployments:
             deployment.see_workers({})
-        await self._tell(dict.fromkeys(self.service.deployments.names(), False))
+        await self.tell(dict.fromkeys(self.service.deployments.names(), False))
         async with self.changing:
             await self._start_anew(reason)
 

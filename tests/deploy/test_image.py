@@ -81,9 +81,18 @@ class Sealed:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command beside the service, with the same root, user and environment."""
         enter = ["nsenter", "--target", str(self.init), "--mount", "--pid", "--root"]
-        user = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--bounding-set=-all"]
+        # By their places in there: PATH is this process's own.
+        user = [
+            "/usr/bin/setpriv",
+            "--reuid",
+            str(NOBODY),
+            "--regid",
+            str(NOBODY),
+            "--clear-groups",
+            "--bounding-set=-all",
+        ]
         return subprocess.run(
-            [*enter, "env", "-i", *self.environment, *user, "--", *command],
+            [*enter, "/usr/bin/env", "-i", *self.environment, *user, "--", *command],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 

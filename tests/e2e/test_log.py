@@ -1,7 +1,7 @@
 """The real service's log: each request is found in it by its id and by its receipt, and no photo ever."""
 
-import hashlib
 import json
+import socket
 import time
 
 import httpx
@@ -9,6 +9,7 @@ import pytest
 
 from showcause import Client
 from showcause.errors import InvalidArgument
+from showcause.receipt import receipt_sha256
 
 JSON = {"accept": "application/json", "content-type": "image/jpeg", "x-request-id": "by-rest"}
 
@@ -27,8 +28,7 @@ def lines(service, **wanted) -> list[dict]:
 def test_a_reply_s_line_is_found_by_its_receipt(service, photo):
     with Client(service.grpc) as client:
         reply = client.explain(photo, methods=["grad_cam", "linear_map"], target=["cat", "dog"])
-    (line,) = lines(service, receipt_sha256=reply.receipt_sha256)
-    assert line["request_id"] == reply.request_id
+    (line,) = lines(service, receipt_sha256=reply.receipt_sha256, request_id=reply.request_id)
     assert line["methods"] == ["grad_cam", "linear_map"]
     assert (line["code"], line["protocol"], line["model"]) == ("OK", "grpc", "animals-bcos")
     seconds = line["seconds"]
@@ -39,9 +39,23 @@ def test_a_reply_s_line_is_found_by_its_receipt(service, photo):
 def test_who_has_the_json_of_rest_finds_it_too(service, photo):
     url = f"{service.rest}/v1/models/animals-bcos:explain?target=cat"
     receipt = httpx.post(url, content=photo, headers=JSON, timeout=60).json()["receipt"]
-    text = json.dumps(receipt, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    (line,) = lines(service, receipt_sha256=hashlib.sha256(text.encode()).hexdigest())
-    assert (line["protocol"], line["request_id"]) == ("rest", "by-rest")
+    found = lines(service, receipt_sha256=receipt_sha256(receipt), request_id="by-rest")
+    assert [line["protocol"] for line in found] == ["rest"]
+
+
+def test_whatever_is_sent_a_line_is_an_object(service, photo):
+    """Garbage to every port, as port scans send it: what libraries say of it comes in the same form."""
+    for address in (service.rest, service.metrics, service.grpc):
+        host, port = address.removeprefix("http://").rsplit(":", 1)
+        for garbage in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\x00" * 1000):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(garbage)
+    assert lines(service, logger="uvicorn.error")
+    with Client(service.grpc) as client:
+        client.predict(photo)
+    begun = next(number for number, line in enumerate(service.lines) if "serving gRPC" in line)
+    for line in service.lines[begun:]:
+        assert isinstance(json.loads(line), dict), line
 
 
 def test_what_fails_says_why_and_nothing_of_the_photo(service, photo):

@@ -1,5 +1,6 @@
 """Two replicas behind client-side load balancing: both are restarted under load, and nothing is lost."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -7,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from showcause.client import Client
+from showcause.client import AsyncClient, Client
 from showcause.errors import ShowcauseError, Unavailable
 from tests.processes import children, wait_for_end
 
@@ -76,6 +77,35 @@ def test_a_rolling_restart_under_load_loses_nothing(replica, ports, photo):
     assert load.failed == []
     assert load.answered.keys() == {"cat"}
     assert min(requests_of(running)) > 5, "who came back has its share of the load again"
+
+
+def test_calls_on_their_way_to_a_server_that_stops_go_to_the_other_one(replica, ports):
+    """Many at once, so that some are on the wire in the moment in which it begins to stop."""
+    running = [replica(port) for port in ports]
+
+    async def ask(client, until, failed) -> int:
+        answered = 0
+        while time.monotonic() < until[0]:
+            try:
+                await client.models()
+                answered += 1
+            except ShowcauseError as error:
+                failed.append(error)
+        return answered
+
+    async def story():
+        failed, until = [], [time.monotonic() + 60]
+        async with AsyncClient("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)) as client:
+            asking = [asyncio.create_task(ask(client, until, failed)) for _ in range(100)]
+            await asyncio.sleep(1)
+            code = await asyncio.to_thread(running[0].stop)
+            until[0] = time.monotonic() + 0.5
+            return code, sum(await asyncio.gather(*asking)), failed
+
+    code, answered, failed = asyncio.run(story())
+    assert code == 0
+    assert answered > 500
+    assert failed == []
 
 
 def test_a_stream_that_is_cut_short_goes_on_at_the_other_replica(replica, ports, photo):

@@ -205,7 +205,7 @@ def test_an_address_that_others_can_reach_is_told_what_it_lacks(authority, tmp_p
     for host in ("0.0.0.0", "::", "10.0.0.7", "ward.example"):
         assert "no TLS" in told(host)
         assert "no token" in told(host)
-        assert told(host).startswith(f"warning: others can reach {host}")
+        assert told(host).startswith(f"others can reach {host}")
         assert "no token" not in told(host, **tokens)
         assert "no TLS" not in told(host, **tls)
         assert told(host, **tls, **tokens) == ""

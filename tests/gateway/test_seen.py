@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from showcause.client import Client
 from showcause.client.calls import explain_request, predict_request
 from showcause.engine.v1.envelope_pb2 import Envelope
-from showcause.errors import FailedPrecondition, NotFound, Unauthenticated
+from showcause.errors import FailedPrecondition, InvalidArgument, NotFound, Unauthenticated
 from showcause.gateway import metrics_app
 from showcause.gateway.access import Access, add_token
 from showcause.gateway.logs import Json, Text
@@ -71,7 +71,7 @@ def test_a_request_has_one_line_that_says_what_became_of_it(service, lines):
     assert line["response_bytes"] > 0
     seconds = line["seconds"]
     assert {stage: seconds[stage] for stage in STAGES} == STAGES
-    assert list(seconds) == ["queue", "engine", *STAGES, "total"]
+    assert list(seconds) == ["upload", "queue", "engine", *STAGES, "total"]
     assert line["time"].endswith("Z")
     assert PHOTO.decode() not in json.dumps(line)
 
@@ -107,11 +107,56 @@ def test_who_goes_away_is_counted_as_such(service, lines):
     assert service.in_flight == 0
 
 
+def test_a_deadline_that_grpc_sees_first_is_no_leaving(service, lines):
+    """gRPC cancels what the service is computing when the deadline passes; its clock may be a little ahead of ours."""
+
+    async def story():
+        service.engine.answer = lambda *_: asyncio.sleep(60)
+        caller = service.caller("late", 0.3)
+        call = asyncio.create_task(service.answer("explain", explain_request(PHOTO).SerializeToString(), caller))
+        await asyncio.sleep(0.25)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    asyncio.run(story())
+    assert [(line["code"], line["reason"]) for line in lines()] == [("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")]
+
+
+def test_what_a_caller_takes_to_send_is_told_apart(service, lines):
+    async def story():
+        caller = service.caller(None, None)
+        with service.watch("predict", caller) as seen:
+            await asyncio.sleep(0.1)
+            seen.arrived()
+            await service.answer_seen("predict", predict_request(PHOTO).SerializeToString(), caller, seen)
+
+    asyncio.run(story())
+    (line,) = lines()
+    assert line["seconds"]["upload"] == pytest.approx(0.1, abs=0.05)
+    assert line["seconds"]["total"] < 0.05
+    assert total(service.metrics.registry, "showcause_stage_seconds_count", stage="upload") == 1
+
+
+def test_what_a_stream_refuses_is_counted(gateway, lines):
+    with gateway(QuickEngine(), max_streams=1, max_stream_photos=2) as (address, service), Client(address) as client:
+        list(client.explain_stream([("same", PHOTO), ("", PHOTO)]))
+        with pytest.raises(InvalidArgument, match="at most 2"):
+            list(client.explain_stream([PHOTO] * 3))
+        counted = {
+            labels: total(service.metrics.registry, "showcause_requests_total", code=labels)
+            for labels in ("OK", "INVALID_ARGUMENT")
+        }
+    assert counted == {"OK": 3, "INVALID_ARGUMENT": 2}
+    refused = [line for line in lines() if line.get("code") == "INVALID_ARGUMENT"]
+    assert {line["protocol"] for line in refused} == {"stream"}
+    assert all(line["peer"].startswith(("ipv4:127.0.0.1:", "ipv6:")) for line in refused)
+
+
 def test_text_is_for_people(service, caplog):
     caplog.set_level(logging.INFO, "showcause.requests")
     ask(service, request_id="scan-9")
     said = Text("%(levelname)s %(message)s").format(caplog.records[0])
-    assert said.startswith("INFO explain animals-bcos: OK request_id=scan-9 methods=linear_map batch_size=3 queue=0ms")
+    assert said.startswith("INFO explain animals-bcos: OK request_id=scan-9 methods=linear_map batch_size=3 upload=0ms")
     assert "decode=10ms forward=20ms" in said
     assert Text("%(message)s").format(logging.makeLogRecord({"msg": "plain"})) == "plain"
 

@@ -69,7 +69,7 @@ def service(shipped, engine):
 
 
 async def opened(service, sender, window=4, deadline=None):
-    events = explain_stream(service, aiter(sender), "scan", deadline, window)
+    events = explain_stream(service, aiter(sender), service.caller("scan", None, "stream"), deadline, window)
     async for event in events:
         yield service_pb2.ExplainStreamResponse.FromString(event)
 
@@ -179,7 +179,7 @@ def test_bytes_that_are_no_message_end_the_stream_after_the_answers(service, eng
         raise AssertionError("nothing is read after it")
 
     async def run():
-        stream = explain_stream(service, messages(), "scan", None, 4)
+        stream = explain_stream(service, messages(), service.caller("scan", None, "stream"), None, 4)
         assert service_pb2.ExplainStreamResponse.FromString(await anext(stream)).id == "a"
         with pytest.raises(InvalidArgument, match="ExplainStreamRequest"):
             await anext(stream)
@@ -221,7 +221,7 @@ def test_a_stream_that_has_ended_before_a_drain_ended_well(service, engine):
 
 def test_a_caller_who_goes_leaves_nothing_behind(service, engine):
     async def run():
-        stream = explain_stream(service, aiter(Sender(*numbered(9))), "scan", None, 4)
+        stream = explain_stream(service, aiter(Sender(*numbered(9))), service.caller("scan", None, "stream"), None, 4)
         following = asyncio.ensure_future(anext(stream))
         await settled()
         assert engine.holding == 4
