@@ -13,6 +13,8 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -46,7 +48,8 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
     """ResNet-18, from tensors: what the B-cos factor costs, what W costs, and the authors' way."""
     torch.manual_seed(1)
     batch = torch.rand(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
-    plain, ours = networks.ordinary(), networks.bcos(batch)
+    plain, ours, unprepared = networks.ordinary(), networks.bcos(batch), networks.bcos(batch)
+    ours.prepare()
     theirs = networks.official(ours)
     settled = linear_map.settle(method_pb2.Method(), "")
 
@@ -54,8 +57,14 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
     def run_plain(x: torch.Tensor) -> None:
         plain(x)
 
-    def run_explain(x: torch.Tensor) -> None:
+    def run_explain(x: torch.Tensor, targets: int = 1) -> None:
         forward = ours.run(x, Tape(start="input", hold=True))
+        strongest = forward.evidence.topk(targets, 1).indices.tolist()
+        for rank in range(targets):
+            forward.pull(range(len(x)), [{classes[rank]: 1.0} for classes in strongest])
+
+    def run_autograd(x: torch.Tensor) -> None:
+        forward = unprepared.run(x, Tape(start="input", hold=True))
         linear_map.linear_map(forward, forward.evidence.amax(1), range(len(x)))
 
     def run_colors(x: torch.Tensor) -> None:
@@ -75,6 +84,8 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
             f"ordinary predict, {size}": lambda x=x: run_plain(x),
             f"B-cos predict, {size}": lambda x=x: ours.run(x),
             f"B-cos predict + W, {size}": lambda x=x: run_explain(x),
+            f"B-cos predict + 3 W, {size}": lambda x=x: run_explain(x, 3),
+            f"the same layer by layer, W by autograd, {size}": lambda x=x: run_autograd(x),
             f"B-cos predict + W + color picture, {size}": lambda x=x: run_colors(x),
             f"the authors' explain, one by one, {size}": lambda x=x: run_official(x),
         }
@@ -87,6 +98,12 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
              ratio(times, f"B-cos predict, {size}", f"ordinary predict, {size}")),
             (f"B-cos explain / B-cos predict, {where}",
              ratio(times, f"B-cos predict + W, {size}", f"B-cos predict, {size}")),
+            (f"B-cos explain / ordinary predict, {where}",
+             ratio(times, f"B-cos predict + W, {size}", f"ordinary predict, {size}")),
+            (f"B-cos explain, three targets / B-cos predict, {where}",
+             ratio(times, f"B-cos predict + 3 W, {size}", f"B-cos predict, {size}")),
+            (f"W by autograd / W by the program, {where}",
+             ratio(times, f"the same layer by layer, W by autograd, {size}", f"B-cos predict + W, {size}")),
             (f"the authors' explain loop / ours with the same outputs, {where}",
              ratio(times, f"the authors' explain, one by one, {size}", f"B-cos predict + W + color picture, {size}")),
         ]  # fmt: skip
@@ -151,12 +168,15 @@ def start_service() -> tuple[subprocess.Popen[str], str]:
     """``showcause serve`` on free ports, and its gRPC address."""
     ports = ("--grpc-port", "0", "--rest-port", "0", "--metrics-port", "0")
     command = [sys.executable, "-m", "showcause.cli", "serve", *ports]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if match := re.search(r"serving gRPC on (\S+),", line):
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115, not a pipe, which somebody would have to empty
+    process = subprocess.Popen(command, stderr=log, text=True)
+    while process.poll() is None:
+        log.seek(0)
+        if match := re.search(r"serving gRPC on (\S+),", log.read()):
             return process, match.group(1)
-    raise SystemExit("the service did not start; its message stands above")
+        time.sleep(0.1)
+    log.seek(0)
+    raise SystemExit(f"the service did not start: {log.read()}")
 
 
 def memory_of(pid: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ from showcause.methods import METHODS
 from showcause.methods.gradients import has_relu
 from showcause.nets import blank, build, outline
 from showcause.nets.base import Net, Tape, layer_shapes
+from showcause.nets.bcos import BcosNet
 from showcause.nets.interpretable import PARTS, InterpretableCnn
 from showcause.nets.pooled import PooledHead, last_grid, pooled_head
 from showcause.part_names import PartName, read_part_names
@@ -68,6 +69,8 @@ def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
         raise ManifestError(
             f"{folder}: network {manifest.network} cannot run on an input of {size}: {reason}"
         ) from error
+    if isinstance(net, BcosNet):
+        net.prepare()
     chip = read_distilled(manifest) if with_chip else {}
     check_layers(manifest, chip, layers)
     model = Model(

@@ -1,8 +1,9 @@
 """The linear map W(x) of a B-cos network (Boehle, Fritz, Schiele: CVPR 2022, Eq. 5; v2: TPAMI 2024).
 
 With every B-cos factor held, the network is linear in its input, ``logit - bias = sum(W(x) * x)``, so W(x) is the
-gradient of the logit and one backward pass gives it for a whole batch, each item with a target of its own. The same
-holds for every unit inside the network (v1, appendix A), and for the difference of two logits.
+gradient of the logit and one walk back through the network gives it for a whole batch, each item with a target of its
+own. The same holds for every unit inside the network (v1, appendix A), and for the difference of two logits. Classes
+are walked back by the network's program (``showcause.nets.bcos_program``), units by autograd.
 """
 
 import math
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from showcause.errors import out_of_range
 from showcause.methods.base import Ask, Attribution, Model, rounds
-from showcause.methods.targets import bias, score
+from showcause.methods.targets import bias, class_signs, score
 from showcause.nets.base import Forward, Tape
 from showcause.nets.bcos import BcosNet
 from showcause.reply import Residual
@@ -52,13 +53,13 @@ def settle(method: method_pb2.Method, field: str, *_: object) -> method_pb2.Meth
 
 
 def explain(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attribution]:
-    """One backward pass for the first target of every row, one for every second target, and so on."""
+    """One walk back for the first target of every row, one for every second target, and so on."""
     found: dict[int, Attribution] = {}
     for indices in rounds(asks):
         chosen = [asks[index] for index in indices]
         rows = [ask.row for ask in chosen]
         scores = torch.stack([score(forward, ask.row, ask.target) for ask in chosen])
-        weights = linear_map(forward, scores, rows)
+        weights = _weights(forward, chosen, scores)
         contributions = (weights * forward.x.detach()[rows]).sum(1).cpu()  # [n,H,W]
         for index, ask, value, w, contribution in zip(
             indices, chosen, scores.detach(), weights.float().cpu(), contributions, strict=True
@@ -71,6 +72,13 @@ def explain(forward: Forward, asks: Sequence[Ask], *_: object) -> list[Attributi
                 color=partial(color_picture, w, contribution, parameters.smoothing_px, parameters.opacity_percentile),
             )
     return [found[index] for index in range(len(asks))]
+
+
+def _weights(forward: Forward, asks: Sequence[Ask], scores: Tensor) -> Tensor:
+    rows = [ask.row for ask in asks]
+    if forward.pull is not None:
+        return forward.pull(rows, [class_signs(ask.target) for ask in asks])
+    return linear_map(forward, scores, rows)
 
 
 def linear_map(forward: Forward, scores: Tensor, rows: Sequence[int]) -> Tensor:

@@ -1,6 +1,6 @@
 """What every served network is to the methods: one forward pass, and layers that can be read by name."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -53,6 +53,8 @@ class Forward:
     the tape asked for one. logits: (N, classes), detached. bias: (classes,), detached, what is in each logit besides.
     activations: (N, c, h, w) of the layers that were asked for, in the order in which they ran, with the graph too.
     slopes: gradients by the input that methods have taken, for those that need the same ones.
+    pull: of a pass that holds and has no graph: the linear maps (n, C, H, W) behind sums of class scores, for n rows of
+    the batch; each sum as the weights of its classes.
     """
 
     x: Tensor
@@ -61,6 +63,7 @@ class Forward:
     bias: Tensor
     activations: Mapping[str, Tensor] = field(default_factory=dict)
     slopes: dict[Hashable, Tensor] = field(default_factory=dict)
+    pull: Callable[[Sequence[int], Sequence[Mapping[int, float]]], Tensor] | None = None
 
 
 class Net(Protocol):

@@ -10,12 +10,15 @@ is piecewise linear and needs no holding.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from showcause.layers.bcos import BcosConv2d, Size, UncentredNorm2d, add_inverse, area
 from showcause.nets.base import Forward, Tape, recording
+from showcause.nets.bcos_program import Program
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,19 @@ class BcosNet(nn.Module):
         self.classes, self.temperature = classes, temperature
         # -ln(C-1): an uninformed network starts at probability 1/C for each class (v2, section 3.4).
         self.bias = -math.log(classes - 1) if bias is None else bias
+        self._program: Program | None = None
 
     def scores(self, x: Tensor, hold: bool) -> Tensor:
         """Class scores at every place: (N, 6, H, W) -> (N, classes, h, w)."""
         raise TypeError(f"{type(self).__name__} must define scores()")
+
+    def held_scores(self, x: Tensor) -> Tensor:
+        """The same as a function of x alone, with every factor held: what a program is made of."""
+        return self.scores(x, True)
+
+    def prepare(self) -> None:
+        """Passes run as a program from now on, where they can: the weights must not change any more."""
+        self._program = Program(self)
 
     def evidence(self, x: Tensor, hold: bool = False) -> Tensor:
         """Logits before the bias: (N, 6, H, W) in 0..1 -> (N, classes). With ``hold``, linear in x for autograd."""
@@ -69,8 +81,29 @@ class BcosNet(nn.Module):
 
     def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
         """One forward pass; rgb: (N, 3, H, W) in 0..1. Factors are held where the tape says so."""
+        if self._program and (tape.hold or tape.start == "nowhere") and not tape.layers and not tape.edits:
+            return self._run(self._program, rgb, keep=tape.hold)
         with recording(tape) as activations:
             x = add_inverse(rgb).requires_grad_(tape.start == "input")
             evidence = self.evidence(x, hold=tape.hold)
             logits = evidence.detach() + self.bias
         return Forward(x, evidence, logits, logits.new_full((self.classes,), self.bias), activations)
+
+    def _run(self, program: Program, rgb: Tensor, keep: bool) -> Forward:
+        """A pass without autograd, whose linear maps the program itself takes."""
+        with torch.inference_mode(False), torch.no_grad():
+            x = add_inverse(rgb)
+            done = program.run(x, keep)
+            evidence = done.scores.mean((2, 3)) / self.temperature
+        logits = evidence + self.bias
+
+        def pull(rows: Sequence[int], signs: Sequence[Mapping[int, float]]) -> Tensor:
+            most = max(map(len, signs))
+            padded = [[*each.items(), *[(0, 0.0)] * (most - len(each))] for each in signs]
+            channels = torch.tensor([[index for index, _ in each] for each in padded], device=x.device)
+            weights = x.new_tensor([[sign for _, sign in each] for each in padded]) / self.temperature
+            with torch.inference_mode(False), torch.no_grad():
+                return program.pull(done, rows, channels, weights)
+
+        bias = logits.new_full((self.classes,), self.bias)
+        return Forward(x, evidence, logits, bias, pull=pull if keep else None)

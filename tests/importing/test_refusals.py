@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from showcause.manifest import sha256_of
 from showcause.nets import build
+from showcause.nets.base import Tape
 from showcause.nets.bcos import BcosNet
 from tests.checkpoints import labels_file, saved
 from tests.importing.outcome import SMALL, refused
@@ -141,14 +143,26 @@ def test_untrained_networks_are_refused(run, store, tmp_path):
 
 def test_a_network_that_is_not_what_it_promises_is_refused(run, store, good, monkeypatch):
     """Its map does not sum to the logit; it answers differently the second time; it looks at its neighbours."""
-    evidence, calls = BcosNet.evidence, itertools.count(1)
-    for wrong, message in (
-        (lambda net, x, hold=False: evidence(net, x, hold).square(), "contributions miss the logit minus its bias"),
-        (lambda net, x, hold=False: evidence(net, x, hold) * next(calls), "a second pass over the same input differs"),
-        (lambda net, x, hold=False: evidence(net, x, hold) * len(x), "two pictures in one batch and each alone differ"),
+    right, calls = BcosNet.run, itertools.count(1)
+
+    def scaled(net, rgb, tape, by, map_by):
+        forward = right(net, rgb, tape)
+        pull = forward.pull and (lambda rows, signs: forward.pull(rows, signs) * map_by)
+        return replace(
+            forward, evidence=forward.evidence * by, logits=forward.evidence.detach() * by + forward.bias, pull=pull
+        )
+
+    for factors, message in (
+        (lambda rgb: (2, 1), "contributions miss the logit minus its bias"),
+        (lambda rgb: [next(calls)] * 2, "a second pass over the same input differs"),
+        (lambda rgb: [len(rgb)] * 2, "two pictures in one batch and each alone differ"),
     ):
+
+        def wrong(net, rgb, tape=Tape(), factors=factors):
+            return scaled(net, rgb, tape, *factors(rgb))
+
         with monkeypatch.context() as patch:
-            patch.setattr(BcosNet, "evidence", wrong)
+            patch.setattr(BcosNet, "run", wrong)
             refused(run(good, *SMALL), store, message)
 
 
