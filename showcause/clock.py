@@ -1,5 +1,6 @@
 """How long the stages of a batch took, and what one of each step cost. Imports no torch."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ class Clock:
         self.batch_size, self.last = batch_size, time.perf_counter()
         self.seconds: dict[str, float] = defaultdict(float)
         self.steps: dict[str, tuple[int, float]] = {}
+        self._counting = threading.Lock()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
@@ -22,8 +24,9 @@ class Clock:
         self.last = now
 
     def count(self, step: str, times: int, seconds: float) -> None:
-        before, so_far = self.steps.get(step, (0, 0.0))
-        self.steps[step] = before + times, so_far + seconds
+        with self._counting:  # items are answered side by side
+            before, so_far = self.steps.get(step, (0, 0.0))
+            self.steps[step] = before + times, so_far + seconds
 
     def cost(self, steps: Iterable[str]) -> dict[str, float]:
         """What one of each step has cost, and a photo's share of the pass, as ``Envelope`` has it."""

@@ -6,10 +6,7 @@ Whose ticket lies as a file in the folder SHOWCAUSE_GONE has gone away: what nob
 method for the strongest class.
 """
 
-import ctypes
 import os
-import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,21 +16,18 @@ import torch
 from google.protobuf.json_format import MessageToJson
 
 from showcause.errors import ShowcauseError, to_status
+from showcause.freed_memory import FreedMemory
 from showcause.image import Limits
 from showcause.model import load
 from showcause.v1 import input_pb2, service_pb2
 from showcause.wire import unseal
 from showcause.worker import Call, explain
 
-TRIM_SECONDS = 10.0
-MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc's
-
 
 class Handler:
     """One model in one worker process. TorchServe takes a class of the handler's own file, so that each derives one."""
 
     gone = Path(os.devnull)  # without a gateway nobody's leaving is told
-    _trimmed = 0.0
 
     def initialize(self, context: Any) -> None:
         """Loads the model that TorchServe has unpacked."""
@@ -43,24 +37,17 @@ class Handler:
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
         torch.set_num_threads(int(os.environ.get("SHOWCAUSE_WORKER_THREADS", torch.get_num_threads())))
         self.model = load(Path(properties["model_dir"]), device)
+        self.memory = FreedMemory()
         self.gone = Path(os.environ.get("SHOWCAUSE_GONE", self.gone))
         self.limits = Limits(
             int(os.environ.get("SHOWCAUSE_MAX_IMAGE_BYTES", Limits.image_bytes)),
             int(os.environ.get("SHOWCAUSE_MAX_IMAGE_PIXELS", Limits.image_pixels)),
         )
 
-    def _give_back(self) -> None:
-        """Returns freed memory to the system, now and then: glibc keeps it, and batches of many sizes leave holes, so
-        that a worker would grow to three times what it needs. After every batch it would cost a tenth of the time.
-        """
-        if MALLOC_TRIM and time.monotonic() > self._trimmed + TRIM_SECONDS:
-            MALLOC_TRIM(0)
-            self._trimmed = time.monotonic()
-
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """A batch of rows -> as many answers."""
         envelopes = explain(self.model, [to_call(row, self.gone) for row in data], self.limits)
-        self._give_back()
+        self.memory.used()
         return [
             envelope if "operation" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)
         ]

@@ -10,6 +10,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -39,6 +40,7 @@ from showcause.wire_explanation import agreement_message, explanation_message, r
 from showcause.wire_tables import PREPROCESSING_NUMBERS, PROBABILITY_KIND_NUMBERS
 
 log = logging.getLogger(__name__)
+S = TypeVar("S")
 T = TypeVar("T")
 
 OPERATIONS = {"explain": read_explain, "predict": read_predict}
@@ -91,7 +93,7 @@ class Item:
 def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> list[bytes]:
     """A batch of calls -> their envelopes (``showcause.wire.seal``), in order."""
     clock = Clock(len(calls))
-    prepared = [_guarded(call, _prepare, model, call, limits) for call in calls]
+    prepared = _side_by_side(lambda call: _guarded(call, _prepare, model, call, limits), calls)
     clock.lap("decode_seconds")
     items = [item for item in prepared if isinstance(item, Item)]
     # Items with equally many targets, whose methods need gradients down to the same depth, share one forward pass: a
@@ -100,7 +102,18 @@ def explain(model: Model, calls: Sequence[Call], limits: Limits = Limits()) -> l
         group = [item for item in items if item.company == key and _still_wanted(item)]
         if group:
             _compute(model, group, clock)
-    return [_sealed(model, item, clock, first=position == 0) for position, item in enumerate(prepared)]
+    return _side_by_side(
+        lambda numbered: _sealed(model, numbered[1], clock, not numbered[0]), list(enumerate(prepared))
+    )
+
+
+def _side_by_side(step: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """In as many threads as torch has: decoding a photo and encoding a picture let go of the interpreter."""
+    threads = min(len(items), torch.get_num_threads())
+    if threads < 2:
+        return [step(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(step, items))
 
 
 def _sealed(model: Model, item: Item | ShowcauseError, clock: Clock, first: bool) -> bytes:

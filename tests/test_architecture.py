@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "showcause"
 # Each may import the ones before it.
 LAYERS = ["layers", "nets", "methods", "model", "importing", "worker", "handler", "evaluation", "train"]
 TORCH_FREE = [
-    "admin", "agreement", "box", "channels", "client", "clock", "engine", "errors", "gateway", "image", "manifest",
+    "admin", "agreement", "box", "channels", "client", "clock", "engine", "errors", "freed_memory", "gateway", "image",
+    "manifest",
     "map_scores", "outline", "part_names", "paths", "placing", "progress", "receipt", "render",
     "render_channels", "render_parts", "reply", "request", "sameness", "store", "tls", "v1", "verification", "wire",
     "wire_explanation", "wire_tables", "wishes",
