@@ -13,9 +13,11 @@ RESTRICTED = {  # the Pod Security Standard of that name, and a file system that
     "capabilities": {"drop": ["ALL"]},
 }
 
+OF_ONE_DEPLOYMENT = ("Deployment", "PodDisruptionBudget", "Service")  # a NetworkPolicy may be for all
+
 
 def selectors(objects: list[Object]) -> Iterator[str]:
-    """What selects pods selects some, and a ServiceMonitor a Service."""
+    """What selects pods selects some, and of one Deployment where it should; and a ServiceMonitor a Service."""
     pods = [each["spec"]["template"]["metadata"].get("labels", {}) for each in deployments(objects)]
     services = [each["metadata"].get("labels", {}) for each in of_kind(objects, "Service")]
     selecting = [
@@ -34,8 +36,11 @@ def selectors(objects: list[Object]) -> Iterator[str]:
         for index, spread in enumerate(pod_spec(each).get("topologySpreadConstraints", ()))
     ]
     for each, field, wanted, labelled in selecting:
-        if not wanted or not any(wanted.items() <= labels.items() for labels in labelled):
+        count = sum(wanted.items() <= labels.items() for labels in labelled) if wanted else 0
+        if not count:
             yield problem(each, field, "selects nothing", wanted, labelled)
+        elif count > 1 and each["kind"] in OF_ONE_DEPLOYMENT:
+            yield problem(each, field, "selects pods of several Deployments", wanted, ["labels of one alone"])
 
 
 def ports(objects: list[Object]) -> Iterator[str]:

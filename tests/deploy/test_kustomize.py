@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -202,16 +203,59 @@ def test_without_kubectl_it_says_that_nothing_was_checked(monkeypatch, capsys, t
     assert "not checked" in capsys.readouterr().out
 
 
-def yaml_of_the_docs() -> list[dict[str, Any]]:
-    text = (ROOT / "docs/kubernetes.md").read_text()
-    return [each for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) for each in yaml.safe_load_all(block)]
+def yaml_of_the_docs() -> dict[str, str]:
+    """Each by the file that its first line names, or else by its number."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/kubernetes.md").read_text(), re.DOTALL)
+    named = [(re.match(r"# (\S+\.yaml)$", block, re.M), textwrap.dedent(block)) for block in blocks]
+    return {name[1] if name else str(number): block for number, (name, block) in enumerate(named)}
 
 
-@pytest.mark.parametrize("shown", yaml_of_the_docs(), ids=lambda shown: shown["kind"])
-def test_what_the_docs_show_works(shown, tmp_path):
+SHOWN = yaml_of_the_docs()
+FILES = {"bcos/kustomization.yaml", "kustomization.yaml"}
+
+
+def write_and_build(files: dict[str, str], folder: Path) -> Objects:
+    """What kustomize makes of kustomization.yaml, with the others below it."""
+    deploy_folder = os.path.relpath(ROOT / "deploy", folder.resolve())
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text.replace("../showcause/deploy", deploy_folder))
+    return deploy.build(os.path.relpath(folder, deploy.DEPLOY), [])
+
+
+@pytest.mark.parametrize("text", [SHOWN[name] for name in SHOWN if name not in FILES])
+def test_what_the_docs_show_works(text, tmp_path):
+    shown = yaml.safe_load(text)
     if shown["kind"] != "Kustomization":
         assert deploy.problems([shown]) == []
         return
-    text = yaml.safe_dump(shown).replace("../showcause/deploy", os.path.relpath(ROOT / "deploy", tmp_path.resolve()))
-    (tmp_path / "kustomization.yaml").write_text(text)
-    assert deploy.problems(deploy.build(os.path.relpath(tmp_path, deploy.DEPLOY), [])) == []
+    built = write_and_build({"kustomization.yaml": text}, tmp_path)
+    assert deploy.problems(built) == []
+    targets = [patch["target"] for patch in shown.get("patches", ()) if "target" in patch]
+    kinds = {kind for target in targets for kind in target["kind"].split("|")}
+    assert kinds <= {each["kind"] for each in built}, "a patch without its target does nothing, and says nothing"
+
+
+def of_two_models() -> dict[str, str]:
+    """The files that the docs show for two Deployments."""
+    bcos = SHOWN["bcos/kustomization.yaml"]
+    return {name: SHOWN[name] for name in FILES} | {"parts/kustomization.yaml": bcos.replace("bcos", "parts")}
+
+
+def test_deployments_of_two_models_select_their_own_pods(tmp_path):
+    built = write_and_build(of_two_models(), tmp_path)
+    assert deploy.problems(built) == []
+    served = {each["metadata"]["name"]: one["args"] for each, one in service_containers(built)}
+    assert served == {"bcos-showcause": ["serve", "animals-bcos"], "parts-showcause": ["serve", "animals-parts"]}
+    (policy,) = of_kind(built, "NetworkPolicy")
+    clients = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    assert clients == {"showcause-client": "true"}, "nothing more is asked of clients"
+
+
+def test_pods_that_two_deployments_select_are_found(tmp_path):
+    without = {
+        name: re.sub(r"labels:\n.*?(?=resources:)", "", text, flags=re.DOTALL) for name, text in of_two_models().items()
+    }
+    found = "\n".join(deploy.problems(write_and_build(without, tmp_path)))
+    for kind in ("Deployment", "Service", "PodDisruptionBudget"):
+        assert re.search(f"{kind}/bcos-showcause: .*: selects pods of several Deployments", found)
