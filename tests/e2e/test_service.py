@@ -5,6 +5,7 @@ import io
 import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import httpx
@@ -14,7 +15,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
 from showcause import AsyncClient, Client, cli
-from showcause.image import Limits
 from showcause.worker import explain
 from tests.hostile_images import encoded
 from tests.sameness import assert_same, opened
@@ -181,7 +181,7 @@ def test_reply_can_be_saved_and_shown(client, photo, tmp_path):
     assert reply._repr_png_().startswith(b"\x89PNG")
 
 
-def test_plain_photo_to_the_handler_is_explained(model, photo):
+def test_plain_photo_to_the_handler_is_explained(shipped, photo, monkeypatch):
     """What TorchServe's own REST API gets: a photo and nothing else."""
     import sys
 
@@ -192,8 +192,10 @@ def test_plain_photo_to_the_handler_is_explained(model, photo):
         import bcos
     finally:
         sys.path.pop(0)
+    monkeypatch.setenv("SHOWCAUSE_WORKER_THREADS", "1")
     handler = bcos.BcosHandler()
-    handler.model, handler.limits = model, Limits()
+    properties = {"model_dir": str(shipped), "gpu_id": None}
+    handler.initialize(SimpleNamespace(system_properties=properties))
     good, bad, no_photo = handler.handle([{"body": bytearray(photo)}, {"data": b"no photo"}, {"body": {"a": 1}}], None)
     assert json.loads(good)["explanations"][0]["method"] == "linear_map"
     assert "cannot be decoded" in json.loads(bad)["message"]
