@@ -30,7 +30,7 @@ from typing import IO
 from urllib.parse import urlencode
 
 from showcause.engine.config import free_ports, write_config
-from showcause.engine.cores import cores
+from showcause.engine.cores import threads_of_each
 from showcause.engine.java import find_java
 from showcause.engine.pack import BATCH_DELAY_MS, pack
 from showcause.image import Limits
@@ -188,8 +188,10 @@ class TorchServe:
             "TMPDIR": str(self.home),
             "LOG_LOCATION": str(self.home),
             "METRICS_LOCATION": str(self.home),
-            # Workers share the cores; more threads than cores only get in each other's way.
-            THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE) or str(max(1, cores() // max(1, total))),
+            THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE) or str(threads_of_each(total)),
+            # Of OpenMP: how long a thread that waits for the next layer spins. By default it would hold a core that
+            # others have work for.
+            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
             "SHOWCAUSE_MAX_IMAGE_BYTES": str(self.limits.image_bytes),
             "SHOWCAUSE_MAX_IMAGE_PIXELS": str(self.limits.image_pixels),
             "SHOWCAUSE_GONE": str(self.gone),
