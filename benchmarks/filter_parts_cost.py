@@ -9,7 +9,6 @@ from turns import Times, jpeg, ratio, take_turns
 from showcause.client.calls import explain_request, predict_request
 from showcause.methods import Ask, filter_parts
 from showcause.model import load
-from showcause.nets.base import Tape
 from showcause.reply import ClassTarget
 from showcause.v1 import method_pb2
 from showcause.worker import Call, explain
@@ -34,7 +33,7 @@ def filter_parts_cost(folder: Path, most: int, rounds: int) -> tuple[list[tuple[
     calls = {name: Call(operation, message.SerializeToString()) for name, (operation, message) in messages.items()}
 
     def from_tensors(x: torch.Tensor) -> None:
-        forward = model.net.run(x, Tape(frozenset(["parts"]), "layers"))
+        forward = model.net.run(x, filter_parts.needs(settled, model))
         targets = [ClassTarget(index, "") for index in forward.logits.argmax(1).tolist()]
         filter_parts.explain(forward, [Ask(row, target, settled) for row, target in enumerate(targets)], model)
 

@@ -104,7 +104,7 @@ def test_every_method_is_the_golden_one(golden, column):
         explained(model, golden.rgb, "guided_backprop", targets), np.abs(stored["guided_backprop"][:, column]).max(1)
     )
     both = model.net.run(golden.rgb, Tape(frozenset(["relu3"]), "input"))
-    cams = weighted_maps(both, asks, ["relu3", "relu3"])
+    cams = weighted_maps(both, asks, ["relu3", "relu3"], model)
     products = [
         enlarged(cam.clamp_min(0), slope) * slope
         for cam, slope in zip(cams, gradients(both, asks, both.x, guided=True), strict=True)

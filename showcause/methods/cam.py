@@ -38,10 +38,9 @@ def explain(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribu
     found = []
     for ask in asks:
         signs = class_signs(ask.target)
-        weights = sum(sign * head.weights[index] for index, sign in signs.items())
         bias = sum(sign * float(head.bias[index]) for index, sign in signs.items())
         score = sum(sign * float(forward.logits[ask.row, index]) for index, sign in signs.items())
-        values = torch.einsum("k,khw->hw", weights, maps[ask.row])
+        values = torch.einsum("k,khw->hw", head.slope(signs), maps[ask.row])
         residual = Residual(float(values.double().sum()), bias, score)
         found.append(Attribution(values.float().cpu().numpy(), (residual,)))
     return found

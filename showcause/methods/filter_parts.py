@@ -4,9 +4,9 @@ The head sees nothing but the masked maps of the last interpretable layer, so th
 
     contribution of filter k = sum over places of (d score / d map_k) * map_k
 
-needs a backward pass through the head alone. For a head that is linear in the maps the contributions sum to the score
-minus its bias, exactly; for the paper's fully connected head they are a first-order approximation, and what they miss
-is in the residual (``Manifest.kind_of`` says which).
+needs the head alone. Where that is linear in the maps its weights are the slopes, and the contributions sum to the score
+minus its bias, exactly; the paper's fully connected head takes a backward pass, the contributions are a first-order
+approximation, and what they miss is in the residual (``Manifest.kind_of`` says which).
 """
 
 import math
@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from showcause.errors import FailedPrecondition, out_of_range
 from showcause.layers.interpretable import NO_CATEGORY
@@ -24,6 +25,7 @@ from showcause.methods.gradients import refuse_neurons
 from showcause.methods.targets import bias, class_signs
 from showcause.nets.base import Forward, Tape
 from showcause.nets.interpretable import PARTS, InterpretableCnn
+from showcause.nets.pooled import head_above
 from showcause.outline import Located, bounds, grid_over, outlines
 from showcause.reply import InputFrame, Part, Residual
 from showcause.v1 import method_pb2
@@ -38,8 +40,8 @@ def suits(model: Model) -> bool:
     return isinstance(model.net, InterpretableCnn) and model.net.parts.masked
 
 
-def needs(*_: object) -> Tape:
-    return Tape(frozenset([PARTS]), "layers")
+def needs(_: method_pb2.Method, model: Model) -> Tape:
+    return Tape(frozenset([PARTS]), "nowhere" if head_above(PARTS, model.pooled) else "layers")
 
 
 def settle(method: method_pb2.Method, field: str, wishes: Sequence[Wish], model: Model) -> method_pb2.Method:
@@ -85,7 +87,7 @@ def _check_targets(wishes: Sequence[Wish], model: Model) -> None:
 
 
 def explain(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribution]:
-    """One backward pass through the head for the first target of every row, one for every second target, and so on."""
+    """All first targets of the rows together, then all second ones, and so on."""
     found: dict[int, Attribution] = {}
     maps = forward.activations[PARTS]  # [N,K,n,n]
     field = _net(model).receptive_field
@@ -96,9 +98,8 @@ def explain(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribu
         for index in indices:
             for classes, sign in class_signs(asks[index].target).items():
                 wanted[asks[index].row, classes] = sign
-        (slopes,) = torch.autograd.grad(forward.evidence, maps, wanted, retain_graph=True)
         scores = (forward.evidence.detach() * wanted).sum(1).tolist()
-        by_place = slopes.flatten(2).mT * flat
+        by_place = _slopes(forward, wanted, model) * flat
         by_filter, by_map = by_place.sum(1).double().cpu().numpy(), by_place.sum(2).float().cpu().numpy()
         for index in indices:
             ask = asks[index]
@@ -110,6 +111,17 @@ def explain(forward: Forward, asks: Sequence[Ask], model: Model) -> list[Attribu
                 parts=partial(_locate, values[row], strongest[row], by_filter[row], ask.parameters.filter_parts, model),
             )
     return [found[index] for index in range(len(asks))]
+
+
+def _slopes(forward: Forward, wanted: Tensor, model: Model) -> Tensor:
+    """The gradient of weighted sums of logits by the masked maps, as these lie in memory: (N, n * n or 1, K).
+
+    wanted: (N, classes), each row's weights. Under a full head this is one backward pass through it.
+    """
+    if head := head_above(PARTS, model.pooled):
+        return (wanted @ head.weights)[:, None]
+    (slopes,) = torch.autograd.grad(forward.evidence, forward.activations[PARTS], wanted, retain_graph=True)
+    return slopes.flatten(2).mT
 
 
 def chosen_filters(

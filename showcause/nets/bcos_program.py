@@ -160,7 +160,7 @@ class Pool:
         layout = (
             torch.channels_last if slope.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         )
-        like = torch.empty((len(slope), *shapes[0][1:]), dtype=slope.dtype, device=slope.device, memory_format=layout)
+        like = torch.empty((slope.shape[0], *shapes[0][1:]), dtype=slope.dtype, device=slope.device, memory_format=layout)
         back = torch.ops.aten.avg_pool2d_backward
         return (back(slope, like, size, stride, padding, False, True, None),)
 

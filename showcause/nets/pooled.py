@@ -25,6 +25,16 @@ class PooledHead:
     weights: Tensor
     bias: Tensor
 
+    def slope(self, signs: Mapping[int, float]) -> Tensor:
+        """The gradient of a weighted sum of logits by any place of the layer: (K,). signs: the weights, by class."""
+        classes = torch.tensor(list(signs), device=self.weights.device)
+        return self.weights.new_tensor(list(signs.values())) @ self.weights[classes]
+
+
+def head_above(layer: str, pooled: PooledHead | None) -> PooledHead | None:
+    """The head, if it lies right above ``layer``."""
+    return pooled if pooled and pooled.layer == layer else None
+
 
 def last_grid(net: Net, layers: Mapping[str, tuple[int, int, int]]) -> str:
     """The layer that maps are made of unless another is named: the last one before its places are pooled.
