@@ -118,8 +118,16 @@ def _token(options: argparse.Namespace) -> int:
 
 def _pack_flags(parser: argparse.ArgumentParser) -> None:
     from showcause import store
+    from showcause.manifest import RUNTIMES
 
     parser.add_argument("names", nargs="*", metavar="MODEL", help="default: all of the store")
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="",
+        help="what runs the passes that need no gradient (default: what its model.toml says, torch if nothing); for "
+        "onnxruntime the network is exported and checked against torch",
+    )
     store.add_flag(parser)
     parser.add_argument("--out", type=Path, help="folder for the .mar files (the model store)")
 
@@ -132,7 +140,9 @@ def _pack(options: argparse.Namespace) -> int:
         store = options.model_store
         manifests = [read_manifest(store / name) for name in options.names] or read_store(store)
         for manifest in manifests:
-            print(pack(manifest, options.out or store))
+            print(
+                pack(manifest, options.out or store, runtime=options.runtime, say=lambda text: print(text, flush=True))
+            )
     except ManifestError as error:
         print(f"showcause pack: {error}", file=sys.stderr)
         return 1

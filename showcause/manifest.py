@@ -19,6 +19,9 @@ from pathlib import Path
 from showcause.image import PREPROCESSINGS, InputSpec
 from showcause.reply import METHOD_KINDS, PROBABILITY_KINDS
 
+RUNTIMES = ("torch", "onnxruntime")
+# What an archive that was packed for ONNX Runtime holds besides: see ``showcause.nets.onnx_passes``.
+GRAPH, TRANSPOSE = "network.onnx", "transpose.onnx"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as TorchServe names archives and models
 # A network that the operator installed: see ``showcause.nets.installed``.
 INSTALLED = re.compile(r"python:([A-Za-z_][A-Za-z0-9_.]*):([A-Za-z_][A-Za-z0-9_]*)")
@@ -58,6 +61,7 @@ class Manifest:
     chip_sha256: str  # empty without a chip.safetensors
     network_options: dict[str, object] = field(default_factory=dict)
     serving: Serving = Serving()
+    runtime: str = "torch"  # what serves it where passes need no gradient
 
     @property
     def weights_path(self) -> Path:
@@ -135,6 +139,7 @@ def read_manifest(folder: Path) -> Manifest:
         parts_sha256=_sha256_if_there(folder / "parts.json"),
         maps_sha256=_sha256_if_there(folder / "maps.json"),
         chip_sha256=_sha256_if_there(folder / "chip.safetensors"),
+        runtime=reader.one_of("runtime", RUNTIMES, "torch"),
         network_options=reader.table("network_options", required=False).options(),
         serving=Serving(
             serving.whole("workers", 1, 64, Serving.workers),
@@ -212,8 +217,8 @@ class _Reader:
                     raise self.wrong(key, "a finite number, a text, true, false, or a list of them")
         return dict(self.values)
 
-    def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
-        value = self.values.get(key)
+    def one_of(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
+        value = self.values.get(key, default)
         if value not in allowed:
             raise self.wrong(key, "one of " + ", ".join(allowed))
         return str(value)

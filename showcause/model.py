@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from showcause.channels import Distilled, check_layers, read_distilled
 from showcause.layers.interpretable import NO_CATEGORY
-from showcause.manifest import Manifest, ManifestError, read_manifest
+from showcause.manifest import GRAPH, Manifest, ManifestError, read_manifest
 from showcause.map_scores import MapScores, read_map_scores
 from showcause.methods import METHODS
 from showcause.methods.gradients import has_relu
 from showcause.nets import blank, build, outline
-from showcause.nets.base import Net, Tape, layer_shapes
+from showcause.nets.base import Net, Passes, Tape, layer_shapes
 from showcause.nets.bcos import BcosNet
 from showcause.nets.interpretable import PARTS, InterpretableCnn
 from showcause.nets.pooled import PooledHead, last_grid, pooled_head
@@ -32,6 +33,7 @@ class Model:
     last_grid: the one that maps are made of unless another is named. pooled: the head above it, if that is pooling and
     a linear layer. rectified: whether it has a ReLU. part_names: of an interpretable network's filters, by their
     numbers. map_scores: of the methods whose maps were measured. chip: the weights that CHIP distilled, by layer.
+    passes: what takes a batch through the network: itself, or ONNX Runtime.
     """
 
     manifest: Manifest
@@ -44,6 +46,7 @@ class Model:
     part_names: Mapping[int, PartName]
     chip: Distilled
     map_scores: Mapping[str, MapScores]
+    passes: Passes
 
 
 def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
@@ -84,11 +87,26 @@ def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
         part_names=part_names_of(manifest, net),
         chip=chip,
         map_scores=read_map_scores(manifest.maps_path),
+        passes=_passes(net, manifest, torch.device(device)),
     )
     suiting = [name for name, row in METHODS.items() if row.suits(model)]
     if missing := [name for name in manifest.methods if name not in suiting]:
         raise ManifestError(f"{folder}/model.toml: methods names {missing[0]}; allowed: {', '.join(suiting)}")
     return model
+
+
+def _passes(net: Net, manifest: Manifest, device: torch.device) -> Passes:
+    """ONNX Runtime where the folder was packed for it (``showcause.exporting``), otherwise the network itself."""
+    if not (manifest.folder / GRAPH).exists():
+        return net
+    try:
+        from showcause.nets.onnx_passes import OnnxPasses
+    except ModuleNotFoundError as error:
+        raise ManifestError(
+            f"{manifest.folder} was packed for ONNX Runtime: {error}; pip install 'showcause[onnxruntime]', or "
+            "'showcause[onnxruntime-gpu]' where there is a GPU"
+        ) from error
+    return OnnxPasses(net, manifest.folder, device, manifest.weights_sha256)
 
 
 def untrained(manifest: Manifest) -> Net:
@@ -132,13 +150,13 @@ def part_names_of(manifest: Manifest, net: Net) -> Mapping[int, PartName]:
     return names
 
 
-def served_precision(net: Net) -> dict[str, torch.Tensor]:
+def served_precision(net: Net) -> dict[str, Tensor]:
     """The state dict as it is stored: filters in float16; norms, whose variances have no bounded range, in float32."""
     state = net.cpu().state_dict()
     return {key: (value.half() if value.ndim == 4 else value).contiguous() for key, value in state.items()}
 
 
-def misfit(net: Net, weights: Mapping[str, torch.Tensor]) -> str:
+def misfit(net: Net, weights: Mapping[str, Tensor]) -> str:
     """What keeps ``weights`` from being a state dict of ``net``, counted and listed; "" where nothing does."""
     wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}

@@ -83,6 +83,7 @@ class Item:
     targets: list[reply.Target] = field(default_factory=list)
     found: dict[tuple[reply.Target, str], Attribution] = field(default_factory=dict)  # by target and method
     failure: ShowcauseError | None = None
+    runtimes: Sequence[tuple[str, str]] = ()  # names and versions of what computed it
 
     @property
     def company(self) -> tuple[int, tuple[tuple[bool, str], ...]]:
@@ -143,8 +144,8 @@ def _compute(model: Model, group: list[Item], clock: Clock) -> None:
     try:
         batch = torch.stack([item.rgb for item in group]).to(model.device)
         tapes = merged([tape for item in group for tape in item.tapes])
-        passes = {tape.hold: model.net.run(batch, tape) for tape in tapes or [Tape()]}
-        _take_results(model, group, next(iter(passes.values())))
+        passes = {tape.hold: model.passes.run(batch, tape) for tape in tapes or [Tape()]}
+        _take_results(model, group, list(passes.values()))
         clock.lap("forward_seconds")
         _attribute(model, group, passes, clock)
         clock.lap("explain_seconds")
@@ -185,11 +186,12 @@ def _tapes(model: Model, job: Job, methods: Mapping[str, method_pb2.Method]) -> 
     return [tape | Tape(units) for tape in needed]
 
 
-def _take_results(model: Model, group: list[Item], forward: Forward) -> None:
+def _take_results(model: Model, group: list[Item], passes: Sequence[Forward]) -> None:
     """Gives every item its logits, and settles what is to be explained of it."""
+    forward, runtimes = passes[0], list(dict.fromkeys(each.runtime for each in passes))
     logits = forward.logits.float().cpu()
     for row, item in enumerate(group):
-        item.logits = logits[row]
+        item.logits, item.runtimes = logits[row], runtimes
         if item.methods:
             ranking = item.logits.argsort(descending=True, stable=True).tolist()
             item.targets = Resolver(forward, row, ranking, model.manifest.labels)(item.job.targets)
@@ -318,8 +320,8 @@ def _receipt(model: Model, item: Item) -> model_pb2.Receipt:
             for name, parameters in item.methods.items()
         ],
         showcause_version=showcause.__version__,
-        runtime="torch",
-        runtime_version=torch.__version__,
+        runtime=", ".join(name for name, _ in item.runtimes),
+        runtime_version=", ".join(version for _, version in item.runtimes),
         device=str(model.device),
         compute_dtype="float32",
     )

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "showcause"
 # Each may import the ones before it.
-LAYERS = ["layers", "nets", "methods", "model", "importing", "worker", "handler", "evaluation", "train"]
+LAYERS = ["layers", "nets", "methods", "model", "importing", "exporting", "worker", "handler", "evaluation", "train"]
 TORCH_FREE = [
     "admin", "agreement", "box", "channels", "client", "clock", "engine", "errors", "freed_memory", "gateway", "image",
     "manifest",

@@ -92,7 +92,7 @@ def test_units_inside_are_still_asked_of_autograd(pair):
 
 def test_it_takes_one_walk_for_each_target_and_no_more(pair):
     _, prepared, rgb = pair
-    program = prepared._program
+    program = prepared.program
     steps = sum(isinstance(step, Conv) for step in program.steps)
     back = steps - program.steps[-1].can_pull_rows  # the head's transpose is a product with the row of one class
     for targets in (0, 1, 3):

@@ -1,14 +1,19 @@
 """A model folder -> a TorchServe archive (.mar)."""
 
+import logging
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 from model_archiver import ModelArchiver, ModelArchiverConfig
 
+from showcause.engine.exported import exported
 from showcause.manifest import Manifest, ManifestError
 from showcause.paths import top_level
+
+log = logging.getLogger(__name__)
 
 FILES = ("model.toml", "weights.safetensors", "labels.txt", "CARD.md", "parts.json", "maps.json", "chip.safetensors")
 # Milliseconds that TorchServe waits for a batch to fill. 1 gives natural batching: requests that came while the last
@@ -29,10 +34,19 @@ def handler_of(manifest: Manifest) -> Path:
     return handler
 
 
-def pack(manifest: Manifest, out: Path, workers: int | None = None, name: str = "") -> Path:
-    """Writes ``out/NAME.mar`` and returns its path; raises ManifestError where the weights are not those pinned.
+def pack(
+    manifest: Manifest,
+    out: Path,
+    workers: int | None = None,
+    name: str = "",
+    runtime: str = "",
+    say: Callable[[str], None] = log.info,
+) -> Path:
+    """Writes ``out/NAME.mar`` and returns its path; raises ManifestError where the weights are not those pinned, and
+    where the network cannot be exported for the runtime.
 
-    name: of the archive, and of the model in TorchServe; the model's own by default.
+    name: of the archive, and of the model in TorchServe; the model's own by default. runtime: instead of what its
+    model.toml says.
     """
     manifest.check_weights()
     count = workers or manifest.serving.workers
@@ -46,6 +60,8 @@ def pack(manifest: Manifest, out: Path, workers: int | None = None, name: str = 
     out.mkdir(parents=True, exist_ok=True)
     files = [str(path) for name in FILES if (path := manifest.folder / name).exists()]
     with tempfile.TemporaryDirectory() as folder:
+        if (runtime or manifest.runtime) == "onnxruntime":
+            files += map(str, exported(manifest, Path(folder) / "graphs", say))
         settings_path = Path(folder) / "model-config.yaml"
         settings_path.write_text(yaml.safe_dump(settings))
         config = ModelArchiverConfig(

@@ -4,9 +4,9 @@ The head sees nothing but the masked maps of the last interpretable layer, so th
 
     contribution of filter k = sum over places of (d score / d map_k) * map_k
 
-needs the head alone. Where that is linear in the maps its weights are the slopes, and the contributions sum to the score
-minus its bias, exactly; the paper's fully connected head takes a backward pass, the contributions are a first-order
-approximation, and what they miss is in the residual (``Manifest.kind_of`` says which).
+needs the head alone. Where that is linear in the maps its weights are the slopes, and the contributions sum to the
+score minus its bias, exactly; the paper's fully connected head takes a backward pass, the contributions are a
+first-order approximation, and what they miss is in the residual (``Manifest.kind_of`` says which).
 """
 
 import math

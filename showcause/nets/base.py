@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 Edit = Callable[[Tensor], Tensor]
+TORCH = ("torch", torch.__version__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Forward:
     activations: (N, c, h, w) of the layers that were asked for, in the order in which they ran, with the graph too.
     slopes: gradients by the input that methods have taken, for those that need the same ones.
     pull: of a pass that holds and has no graph: the linear maps (n, C, H, W) behind sums of class scores, for n rows of
-    the batch; each sum as the weights of its classes.
+    the batch; each sum as the weights of its classes. runtime: name and version of what computed it.
     """
 
     x: Tensor
@@ -64,15 +65,28 @@ class Forward:
     activations: Mapping[str, Tensor] = field(default_factory=dict)
     slopes: dict[Hashable, Tensor] = field(default_factory=dict)
     pull: Callable[[Sequence[int], Sequence[Mapping[int, float]]], Tensor] | None = None
+    runtime: tuple[str, str] = TORCH
 
 
-class Net(Protocol):
+class Passes(Protocol):
+    """What takes photos through a network."""
+
+    def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
+        """One forward pass; rgb: (N, 3, H, W) in 0..1."""
+        ...
+
+
+class Net(Passes, Protocol):
     """A network as the worker runs it."""
 
     classes: int
 
-    def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
-        """One forward pass; rgb: (N, 3, H, W) in 0..1."""
+    def encoded(self, rgb: Tensor) -> Tensor:
+        """Photos as the network takes them: (N, 3, H, W) in 0..1 -> (N, C, H, W)."""
+        ...
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """Encoded photos -> the logits without their bias, (N, classes)."""
         ...
 
     def named_modules(self) -> Iterable[tuple[str, nn.Module]]: ...

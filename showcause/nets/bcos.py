@@ -57,7 +57,7 @@ class BcosNet(nn.Module):
         self.classes, self.temperature = classes, temperature
         # -ln(C-1): an uninformed network starts at probability 1/C for each class (v2, section 3.4).
         self.bias = -math.log(classes - 1) if bias is None else bias
-        self._program: Program | None = None
+        self.program: Program | None = None
 
     def scores(self, x: Tensor, hold: bool) -> Tensor:
         """Class scores at every place: (N, 6, H, W) -> (N, classes, h, w)."""
@@ -69,7 +69,11 @@ class BcosNet(nn.Module):
 
     def prepare(self) -> None:
         """Passes run as a program from now on, where they can: the weights must not change any more."""
-        self._program = Program(self)
+        self.program = Program(self)
+
+    def encoded(self, rgb: Tensor) -> Tensor:
+        """[r, g, b, 1-r, 1-g, 1-b]: (N, 3, H, W) in 0..1 -> (N, 6, H, W)."""
+        return add_inverse(rgb)
 
     def evidence(self, x: Tensor, hold: bool = False) -> Tensor:
         """Logits before the bias: (N, 6, H, W) in 0..1 -> (N, classes). With ``hold``, linear in x for autograd."""
@@ -81,10 +85,10 @@ class BcosNet(nn.Module):
 
     def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
         """One forward pass; rgb: (N, 3, H, W) in 0..1. Factors are held where the tape says so."""
-        if self._program and (tape.hold or tape.start == "nowhere") and not tape.layers and not tape.edits:
-            return self._run(self._program, rgb, keep=tape.hold)
+        if self.program and whole_passes(tape):
+            return self._run(self.program, rgb, keep=tape.hold)
         with recording(tape) as activations:
-            x = add_inverse(rgb).requires_grad_(tape.start == "input")
+            x = self.encoded(rgb).requires_grad_(tape.start == "input")
             evidence = self.evidence(x, hold=tape.hold)
             logits = evidence.detach() + self.bias
         return Forward(x, evidence, logits, logits.new_full((self.classes,), self.bias), activations)
@@ -92,7 +96,7 @@ class BcosNet(nn.Module):
     def _run(self, program: Program, rgb: Tensor, keep: bool) -> Forward:
         """A pass without autograd, whose linear maps the program itself takes."""
         with torch.inference_mode(False), torch.no_grad():
-            x = add_inverse(rgb)
+            x = self.encoded(rgb)
             done = program.run(x, keep)
             evidence = done.scores.mean((2, 3)) / self.temperature
         logits = evidence + self.bias
@@ -107,3 +111,8 @@ class BcosNet(nn.Module):
 
         bias = logits.new_full((self.classes,), self.bias)
         return Forward(x, evidence, logits, bias, pull=pull if keep else None)
+
+
+def whole_passes(tape: Tape) -> bool:
+    """Whether a pass asks for no more than class scores and what is behind them: no layer is read or edited."""
+    return (tape.hold or tape.start == "nowhere") and not tape.layers and not tape.edits

@@ -160,7 +160,9 @@ class Pool:
         layout = (
             torch.channels_last if slope.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         )
-        like = torch.empty((slope.shape[0], *shapes[0][1:]), dtype=slope.dtype, device=slope.device, memory_format=layout)
+        like = torch.empty(
+            (slope.shape[0], *shapes[0][1:]), dtype=slope.dtype, device=slope.device, memory_format=layout
+        )
         back = torch.ops.aten.avg_pool2d_backward
         return (back(slope, like, size, stride, padding, False, True, None),)
 
@@ -309,22 +311,32 @@ class Program:
         everything = list(rows) == list(range(len(done.scores)))
         kept = done.kept if everything else [_of_rows(each, rows) for each in done.kept]
         last = self.steps[-1]
-        slopes: dict[int, Tensor] = {}
-        weights = weights / (done.scores.shape[2] * done.scores.shape[3])
         if isinstance(last, Conv) and last.can_pull_rows:
-            _accumulate(slopes, self.sources[-1], [last.pull_rows(channels, weights, kept[-1])])
-        else:
-            slope = done.scores.new_zeros((len(rows), *done.scores.shape[1:]))
-            slope.scatter_add_(
-                1,
-                channels[:, :, None, None].expand(-1, -1, *slope.shape[2:]),
-                weights[:, :, None, None].expand(-1, -1, *slope.shape[2:]),
-            )
-            _accumulate(slopes, self.sources[-1], last.pull(slope, kept[-1], done.shapes[-1]))
+            given = [last.pull_rows(channels, weights / _area(done.scores.shape), kept[-1])]
+            return self._walk_back(given, kept, done.shapes)
+        each = done.scores.new_zeros((len(rows), done.scores.shape[1])).scatter_add_(1, channels, weights)
+        return self.pull_all(each, kept, done.shapes, done.scores.shape)
+
+    def pull_all(self, weights: Tensor, kept: list[Any], shapes: list[list[Shape]], scores: Shape) -> Tensor:
+        """The same with a weight for each class: weights (n, classes). kept, shapes, scores: of a pass over n rows; of
+        the shapes all but the first number counts.
+        """
+        slope = (weights / _area(scores))[:, :, None, None].expand(-1, -1, *scores[2:])
+        return self._walk_back(self.steps[-1].pull(slope, kept[-1], shapes[-1]), kept, shapes)
+
+    def _walk_back(self, given: Sequence[Tensor], kept: list[Any], shapes: list[list[Shape]]) -> Tensor:
+        """From the slopes of the last step's inputs to that of the network's."""
+        slopes: dict[int, Tensor] = {}
+        _accumulate(slopes, self.sources[-1], given)
         for place in range(len(self.steps) - 2, -1, -1):
-            given = self.steps[place].pull(slopes.pop(place + 1), kept[place], done.shapes[place])
+            given = self.steps[place].pull(slopes.pop(place + 1), kept[place], shapes[place])
             _accumulate(slopes, self.sources[place], given)
         return slopes[0]
+
+
+def _area(scores: Shape) -> int:
+    """Places of the scores (N, classes, h, w)."""
+    return scores[2] * scores[3]
 
 
 def _of_rows(kept: Any, rows: Sequence[int]) -> Any:

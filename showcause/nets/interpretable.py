@@ -95,22 +95,26 @@ class InterpretableCnn(nn.Module):
         """Of the units of ``parts``."""
         return after_layers(self.parts, after_layers(self.top, after_layers(self.features)))
 
-    def normalized(self, rgb: Tensor) -> Tensor:
+    def encoded(self, rgb: Tensor) -> Tensor:
         """Photos as ``features`` expects them: (N, 3, H, W) in 0..1 -> the same shape."""
         return (rgb - self.mean) / self.std
 
+    def evidence(self, x: Tensor) -> Tensor:
+        """Logits before the bias: encoded photos -> (N, classes)."""
+        return self.head(self.parts(self.top(self.features(x))))
+
     def lower(self, rgb: Tensor) -> Tensor:
         """What lies below the top convolution: (N, 3, H, W) in 0..1 -> (N, channels, n, n)."""
-        return self.features(self.normalized(rgb))
+        return self.features(self.encoded(rgb))
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Logits: (N, 3, H, W) in 0..1 -> (N, classes)."""
-        return self.head(self.parts(self.top(self.lower(rgb)))) + self.bias
+        return self.evidence(self.encoded(rgb)) + self.bias
 
     def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
         """One forward pass; rgb: (N, 3, H, W) in 0..1."""
         with recording(tape) as activations:
-            x = self.normalized(rgb).requires_grad_(tape.start == "input")
-            evidence = self.head(self.parts(self.top(self.features(x))))
+            x = self.encoded(rgb).requires_grad_(tape.start == "input")
+            evidence = self.evidence(x)
         bias = self.bias.detach()
         return Forward(x, evidence, evidence.detach() + bias, bias, activations)

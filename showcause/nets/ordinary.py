@@ -35,12 +35,21 @@ class OrdinaryNet:
             if getattr(layer, "inplace", False):
                 layer.inplace = False  # what a layer gave must stay as it was when it is read
 
+    def encoded(self, rgb: Tensor) -> Tensor:
+        """Normalised."""
+        mean, std = self.mean.to(rgb.device, rgb.dtype), self.std.to(rgb.device, rgb.dtype)
+        return (rgb - mean) / std
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """What the module answers: its bias is not told from the rest."""
+        evidence: Tensor = self.module(x)
+        return evidence
+
     def run(self, rgb: Tensor, tape: Tape = Tape()) -> Forward:
         """One forward pass; rgb: (N, 3, H, W) in 0..1. The bias is not told from the rest of the logits: it is 0."""
         with recording(tape) as activations:
-            mean, std = self.mean.to(rgb.device, rgb.dtype), self.std.to(rgb.device, rgb.dtype)
-            x = ((rgb - mean) / std).requires_grad_(tape.start == "input")
-            evidence = self.module(x)
+            x = self.encoded(rgb).requires_grad_(tape.start == "input")
+            evidence = self.evidence(x)
         answered = tuple(evidence.shape) if isinstance(evidence, Tensor) else type(evidence).__name__
         rows = evidence.shape[0] if tape.edits and isinstance(evidence, Tensor) else len(rgb)  # an edit may change them
         if answered != (rows, self.classes):
