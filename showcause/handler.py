@@ -1,9 +1,9 @@
 """What TorchServe runs in each worker process; ``handlers/`` has a class of it for each kind of network.
 
-The gateway sends the fields ``operation``, ``request``, ``deadline``, ``request_id``, ``ticket``, and gets envelopes.
-Whose ticket lies as a file in the folder SHOWCAUSE_GONE has gone away: what nobody reads is not computed. A plain photo
-(sent to TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the model's first
-method for the strongest class.
+The gateway sends the field ``call`` (``protos/showcause/engine/v1/call.proto``), and gets envelopes. Whose ticket lies
+as a file in the folder SHOWCAUSE_GONE has gone away: what nobody reads is not computed. A plain photo (sent to
+TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the model's first method for
+the strongest class.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from google.protobuf.json_format import MessageToJson
 
+from showcause.engine.v1 import call_pb2
 from showcause.errors import ShowcauseError, to_status
 from showcause.freed_memory import FreedMemory
 from showcause.image import Limits
@@ -48,18 +49,14 @@ class Handler:
         """A batch of rows -> as many answers."""
         envelopes = explain(self.model, [to_call(row, self.gone) for row in data], self.limits)
         self.memory.used()
-        return [
-            envelope if "operation" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)
-        ]
+        return [envelope if "call" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)]
 
 
 def to_call(row: Mapping[str, Any], gone: Path) -> Call:
     """One row of TorchServe's batch."""
-    if "operation" in row:
-        operation, deadline, request_id, ticket = (
-            bytes(row[field]).decode() for field in ("operation", "deadline", "request_id", "ticket")
-        )
-        return Call(operation, bytes(row["request"]), float(deadline), request_id, (gone / ticket).exists)
+    if "call" in row:
+        sent = call_pb2.Call.FromString(bytes(row["call"]))
+        return Call(sent.operation, sent.request, sent.deadline, sent.request_id, (gone / sent.ticket).exists)
     photo = row.get("data") or row.get("body")
     # A JSON body comes parsed: it is no photo, and is answered like one that is missing.
     image = bytes(photo) if isinstance(photo, bytes | bytearray) else b""

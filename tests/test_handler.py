@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from showcause.client.calls import explain_request, predict_request
+from showcause.engine.v1 import call_pb2
 from showcause.engine.v1.envelope_pb2 import Envelope
 from showcause.errors import DeadlineExceeded
 from showcause.handler import Handler
@@ -32,14 +33,14 @@ def handler(shipped, gone):
 
 def row(request, ticket: str, seconds: float = 60) -> dict[str, bytearray]:
     operation = "predict" if isinstance(request, service_pb2.PredictRequest) else "explain"
-    fields = {
-        "operation": operation.encode(),
-        "request": request.SerializeToString(),
-        "deadline": repr(time.time() + seconds).encode(),
-        "request_id": b"scan-9",
-        "ticket": ticket.encode(),
-    }
-    return {name: bytearray(value) for name, value in fields.items()}  # as TorchServe hands them over
+    call = call_pb2.Call(
+        operation=operation,
+        request=request.SerializeToString(),
+        deadline=time.time() + seconds,
+        request_id="scan-9",
+        ticket=ticket,
+    )
+    return {"call": bytearray(call.SerializeToString())}  # as TorchServe hands it over
 
 
 def test_what_nobody_waits_for_is_not_computed_and_its_neighbours_are(handler, gone, photo):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import grpc
 
 from showcause.engine.config import MAX_MESSAGE_BYTES
-from showcause.engine.v1 import prediction_pb2
+from showcause.engine.v1 import call_pb2, prediction_pb2
 from showcause.errors import DeadlineExceeded, Unavailable
 
 log = logging.getLogger(__name__)
@@ -79,14 +79,10 @@ class TorchServeClient:
         self, model: str, operation: str, request: bytes, deadline: float, request_id: str, keep: Keep
     ) -> bytes:
         ticket = uuid.uuid4().hex
-        fields = {
-            "operation": operation.encode(),
-            "request": request,
-            "deadline": repr(deadline).encode(),
-            "request_id": request_id.encode(),
-            "ticket": ticket.encode(),
-        }
-        message = prediction_pb2.PredictionsRequest(model_name=model, input=fields)
+        row = call_pb2.Call(
+            operation=operation, request=request, deadline=deadline, request_id=request_id, ticket=ticket
+        )
+        message = prediction_pb2.PredictionsRequest(model_name=model, input={"call": row.SerializeToString()})
         call: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(max(0.0, deadline - time.time())):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from showcause.engine.v1 import prediction_pb2
+from showcause.engine.v1 import call_pb2, prediction_pb2
 from showcause.errors import DeadlineExceeded, Unavailable
 from showcause.gateway.engine_client import METHOD, TorchServeClient, WorkerDied
 
@@ -24,11 +24,11 @@ DETAILS = {
 
 class Failing:
     def __init__(self) -> None:
-        self.fields: list[dict[str, bytes]] = []
+        self.calls: list[call_pb2.Call] = []
         self.held, self.over = asyncio.Event(), asyncio.Event()
 
     async def answer(self, request, context):
-        self.fields.append(dict(request.input))
+        self.calls.append(call_pb2.Call.FromString(request.input["call"]))
         if request.model_name in DETAILS:
             await context.abort(grpc.StatusCode.INTERNAL, DETAILS[request.model_name])
         if request.model_name == "slow":
@@ -76,10 +76,10 @@ def test_what_the_handler_needs_goes_along(tmp_path):
     async def story(engine, client, target):
         client.connect(target, "token")
         assert await ask(client, "m") == b"fine"
-        (fields,) = engine.fields
-        assert (fields["operation"], fields["request"], fields["request_id"]) == (b"explain", b"request", b"scan-9")
-        assert float(fields["deadline"]) == pytest.approx(time.time() + 10, abs=2)
-        assert len(fields["ticket"]) == 32
+        (call,) = engine.calls
+        assert (call.operation, call.request, call.request_id) == ("explain", b"request", "scan-9")
+        assert call.deadline == pytest.approx(time.time() + 10, abs=2)
+        assert len(call.ticket) == 32
 
     run(story, tmp_path)
 
@@ -107,7 +107,7 @@ def test_who_goes_away_leaves_a_mark_for_the_worker(tmp_path):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert [path.name.encode() for path in tmp_path.iterdir()] == [engine.fields[0]["ticket"]]
+        assert [path.name for path in tmp_path.iterdir()] == [engine.calls[0].ticket]
         (call,) = KEPT
         assert not call.done(), "TorchServe has it still"
         engine.over.set()
