@@ -1,7 +1,7 @@
 """What TorchServe runs in each worker process; ``handlers/`` has a class of it for each kind of network.
 
-The gateway sends the field ``call`` (``protos/showcause/engine/v1/call.proto``), and gets envelopes. Whose ticket lies
-as a file in the folder SHOWCAUSE_GONE has gone away: what nobody reads is not computed. A plain photo (sent to
+The gateway sends batches and gets envelopes (``protos/showcause/engine/v1/call.proto``). Whose ticket lies as a file in
+the folder SHOWCAUSE_GONE has gone away: what nobody reads is not computed. A plain photo (sent to
 TorchServe's own REST API as the body, or as the field ``data``) is answered in JSON, with the model's first method for
 the strongest class.
 """
@@ -23,6 +23,8 @@ from showcause.model import load
 from showcause.v1 import input_pb2, service_pb2
 from showcause.wire import unseal
 from showcause.worker import Call, explain
+
+MOST_ANSWER_BYTES = 64 * 1024 * 1024  # of a batch; one reply alone may have as much (``request.MOST_REPLY_BYTES``)
 
 
 class Handler:
@@ -46,21 +48,37 @@ class Handler:
         )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
-        """A batch of rows -> as many answers."""
-        envelopes = explain(self.model, [to_call(row, self.gone) for row in data], self.limits)
+        """Rows, each a batch of the gateway's or a plain photo -> as many answers."""
+        rows = [to_calls(row, self.gone) for row in data]
+        envelopes = iter(explain(self.model, [call for calls in rows for call in calls], self.limits))
         self.memory.used()
-        return [envelope if "call" in row else as_json(envelope) for row, envelope in zip(data, envelopes, strict=True)]
+        answers = [[next(envelopes) for _ in calls] for calls in rows]
+        return [
+            together(answer) if "batch" in row else as_json(answer[0])
+            for row, answer in zip(data, answers, strict=True)
+        ]
 
 
-def to_call(row: Mapping[str, Any], gone: Path) -> Call:
-    """One row of TorchServe's batch."""
-    if "call" in row:
-        sent = call_pb2.Call.FromString(bytes(row["call"]))
-        return Call(sent.operation, sent.request, sent.deadline, sent.request_id, (gone / sent.ticket).exists)
+def together(envelopes: Sequence[bytes]) -> bytes:
+    """The answer to a batch. TorchServe takes only so much at once: what goes beyond that is left for a next time."""
+    room, answer = MOST_ANSWER_BYTES, call_pb2.Answers()
+    for number, envelope in enumerate(envelopes):
+        room -= len(envelope)
+        answer.envelopes.append(envelope if room >= 0 or not number else b"")
+    return answer.SerializeToString()
+
+
+def to_calls(row: Mapping[str, Any], gone: Path) -> list[Call]:
+    """One row of TorchServe's."""
+    if "batch" in row:
+        return [
+            Call(sent.operation, sent.request, sent.deadline, sent.request_id, (gone / sent.ticket).exists)
+            for sent in call_pb2.Batch.FromString(bytes(row["batch"])).calls
+        ]
     photo = row.get("data") or row.get("body")
     # A JSON body comes parsed: it is no photo, and is answered like one that is missing.
     image = bytes(photo) if isinstance(photo, bytes | bytearray) else b""
-    return Call("explain", service_pb2.ExplainRequest(input=input_pb2.Input(image=image)).SerializeToString())
+    return [Call("explain", service_pb2.ExplainRequest(input=input_pb2.Input(image=image)).SerializeToString())]
 
 
 def as_json(envelope: bytes) -> bytes:

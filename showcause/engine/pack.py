@@ -40,20 +40,22 @@ def pack(
     workers: int | None = None,
     name: str = "",
     runtime: str = "",
+    batched: bool = False,
     say: Callable[[str], None] = log.info,
 ) -> Path:
     """Writes ``out/NAME.mar`` and returns its path; raises ManifestError where the weights are not those pinned, and
     where the network cannot be exported for the runtime.
 
     name: of the archive, and of the model in TorchServe; the model's own by default. runtime: instead of what its
-    model.toml says.
+    model.toml says. batched: whether requests come in batches already, as from our gateway; TorchServe forms them
+    otherwise.
     """
     manifest.check_weights()
     count = workers or manifest.serving.workers
     settings = {
         "minWorkers": count,
         "maxWorkers": count,
-        "batchSize": manifest.serving.batch_size,
+        "batchSize": 1 if batched else manifest.serving.batch_size,
         "maxBatchDelay": BATCH_DELAY_MS,
         "responseTimeout": manifest.serving.response_timeout_seconds,
     }

@@ -32,7 +32,7 @@ from urllib.parse import urlencode
 from showcause.engine.config import free_ports, write_config
 from showcause.engine.cores import threads_of_each
 from showcause.engine.java import find_java
-from showcause.engine.pack import BATCH_DELAY_MS, pack
+from showcause.engine.pack import pack
 from showcause.image import Limits
 from showcause.manifest import Manifest
 
@@ -89,11 +89,16 @@ class TorchServe:
         """Bearer token for inference."""
         return self._key("inference")
 
+    def shape(self, key: str) -> tuple[int, int]:
+        """How many workers a model has, and how many requests they compute together at most."""
+        serving = self.deployed[key].serving
+        return self.workers or serving.workers, serving.batch_size
+
     def start(self) -> None:
         """Packs the models and starts the JVM."""
         self._java, self._java_version = find_java()
         for key, manifest in self.deployed.items():
-            pack(manifest, self._store, self.workers, key)
+            pack(manifest, self._store, self.workers, key, batched=True)
         self._spawn()
 
     def restart(self) -> None:
@@ -105,14 +110,13 @@ class TorchServe:
     def load(self, manifest: Manifest) -> str:
         """Begins to load a model beside the others; its name here, for ``wait_until_ready``. Raises EngineFailed."""
         key = self._new_key(manifest)
-        pack(manifest, self._store, self.workers, key)
+        pack(manifest, self._store, self.workers, key, batched=True)
         self.deployed[key] = manifest
         serving = manifest.serving
         settings = {
             "url": f"{key}.mar",
             "initial_workers": self.workers or serving.workers,
-            "batch_size": serving.batch_size,
-            "max_batch_delay": BATCH_DELAY_MS,
+            "batch_size": 1,
             "response_timeout": serving.response_timeout_seconds,
             "synchronous": "false",
         }

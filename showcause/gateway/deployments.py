@@ -8,10 +8,9 @@ from showcause.channels import Distilled, read_distilled
 from showcause.errors import NotFound, out_of_range
 from showcause.gateway.access import EVERYONE, Identity
 from showcause.gateway.admission import QUEUE_SIZE, Admission
+from showcause.gateway.batches import BATCHES_AHEAD
 from showcause.gateway.costs import Costs
 from showcause.manifest import Manifest
-
-BATCHES_AHEAD = 2  # of a worker: the one that it computes, and the next, so that it never waits; no more lie there
 
 
 @dataclass(eq=False)

@@ -6,7 +6,8 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import grpc
 from showcause.engine.config import MAX_MESSAGE_BYTES
 from showcause.engine.v1 import call_pb2, prediction_pb2
 from showcause.errors import DeadlineExceeded, Unavailable
+from showcause.gateway.batches import Line
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +47,16 @@ class Engine(Protocol):
 
 
 class TorchServeClient:
-    """TorchServe's gRPC inference API on loopback. gone: folder for the tickets of callers who have gone away."""
+    """TorchServe's gRPC inference API on loopback.
 
-    def __init__(self, gone: Path):
-        self._gone, self._marks = gone, deque[Path]()
-        self._up = asyncio.Event()
+    gone: folder for the tickets of callers who have gone away. shape: of a model, how many workers it has and how many
+    requests make a batch.
+    """
+
+    def __init__(self, gone: Path, shape: Callable[[str], tuple[int, int]]):
+        self._gone, self._shape, self._marks = gone, shape, deque[Path]()
+        self._lines: dict[str, Line] = {}
+        self._up = False
         self._channel: grpc.aio.Channel | None = None
 
     def connect(self, target: str, token: str) -> None:
@@ -62,16 +69,18 @@ class TorchServeClient:
             request_serializer=prediction_pb2.PredictionsRequest.SerializeToString,
             response_deserializer=prediction_pb2.PredictionResponse.FromString,
         )
-        self._up.set()
+        self._up = True
+        for line in self._lines.values():
+            line.go()
 
     @property
     def connected(self) -> bool:
         """Whether requests go on to the engine; not so after a connection broke, until ``connect``."""
-        return self._up.is_set()
+        return self._up
 
     async def disconnect(self) -> None:
         """The engine is gone: what it had in hand raises WorkerDied, what comes now waits for the next one."""
-        self._up.clear()
+        self._up = False
         if self._channel is not None:
             await self._channel.close()
 
@@ -82,38 +91,47 @@ class TorchServeClient:
         row = call_pb2.Call(
             operation=operation, request=request, deadline=deadline, request_id=request_id, ticket=ticket
         )
-        message = prediction_pb2.PredictionsRequest(model_name=model, input={"call": row.SerializeToString()})
-        call: asyncio.Future[Any] | None = None
+        line = self._line(model)
+        place = line.join(call_pb2.Batch(calls=[row]).SerializeToString())
         try:
             async with asyncio.timeout(max(0.0, deadline - time.time())):
-                await self._up.wait()
-                call = asyncio.ensure_future(self._call(message))
-                reply = await asyncio.shield(call)  # TorchServe would go on with a call that is cancelled
+                return await asyncio.shield(place.answer)  # TorchServe would go on with a call that is cancelled
         except TimeoutError:
-            if call is not None:
-                keep(call)
+            if batch := line.leave(place):
+                keep(batch)
             raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the engine answered") from None
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or not task.cancelling():  # nobody went away: the connection was closed under the call
-                raise WorkerDied("the engine is gone") from None
-            if call is not None:
+            if batch := line.leave(place):
                 self._mark(ticket)
-                keep(call)
+                keep(batch)
             raise
+
+    def _line(self, model: str) -> Line:
+        """Where a model's requests wait for its workers."""
+        if model not in self._lines:
+            workers, batch_size = self._shape(model)
+            self._lines[model] = Line(partial(self._send, model), lambda: self._up, workers, batch_size)
+        return self._lines[model]
+
+    async def _send(self, model: str, batch: bytes, count: int) -> Sequence[bytes]:
+        """The envelopes of a batch of so many calls."""
+        message = prediction_pb2.PredictionsRequest(model_name=model, input={"batch": batch})
+        try:
+            reply = await self._predict(message, metadata=self._metadata)
+        except asyncio.CancelledError:  # the connection was closed under the call
+            raise WorkerDied("the engine is gone") from None
         except grpc.aio.AioRpcError as error:
             details = error.details() or ""
             log.warning("engine: %s: %s", error.code().name, details)
             if "has no worker" in details:  # it was tried to start them again and again
                 raise Unavailable("ENGINE_UNAVAILABLE", f"model {model} has no worker; try again") from error
             if error.code() == grpc.StatusCode.UNAVAILABLE:  # until somebody has looked, nothing goes there
-                self._up.clear()
+                self._up = False
             raise WorkerDied(details) from error
-        envelope: bytes = reply.prediction
-        return envelope
-
-    async def _call(self, message: prediction_pb2.PredictionsRequest) -> Any:
-        return await self._predict(message, metadata=self._metadata)
+        envelopes: Sequence[bytes] = call_pb2.Answers.FromString(reply.prediction).envelopes
+        if len(envelopes) != count:
+            raise WorkerDied(f"the engine answers {len(envelopes)} of {count} requests")
+        return envelopes
 
     def _mark(self, ticket: str) -> None:
         """Tells the workers that nobody waits for this one any more."""

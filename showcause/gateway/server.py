@@ -92,7 +92,7 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
     deployments = Deployments(settings.workers, settings.queue_size)
     for key, manifest in engine.deployed.items():
         deployments.put(manifest, key)
-    client = TorchServeClient(engine.gone)
+    client = TorchServeClient(engine.gone, engine.shape)
     client.connect(engine.target, engine.token)
     service = Service(deployments, client, Metrics(), settings.limits, settings.timeout_seconds)
     health = rpc.Health(deployments.names())

@@ -28,13 +28,15 @@ class Failing:
         self.held, self.over = asyncio.Event(), asyncio.Event()
 
     async def answer(self, request, context):
-        self.calls.append(call_pb2.Call.FromString(request.input["call"]))
+        batch = call_pb2.Batch.FromString(request.input["batch"]).calls
+        self.calls += batch
         if request.model_name in DETAILS:
             await context.abort(grpc.StatusCode.INTERNAL, DETAILS[request.model_name])
         if request.model_name == "slow":
             self.held.set()
             await self.over.wait()
-        return prediction_pb2.PredictionResponse(prediction=b"fine")
+        envelopes = [] if request.model_name == "odd" else [b"fine"] * len(batch)
+        return prediction_pb2.PredictionResponse(prediction=call_pb2.Answers(envelopes=envelopes).SerializeToString())
 
 
 @asynccontextmanager
@@ -58,7 +60,7 @@ def run(story, gone):
     KEPT.clear()
 
     async def told():
-        engine, client = Failing(), TorchServeClient(gone)
+        engine, client = Failing(), TorchServeClient(gone, lambda model: (1, 4))
         async with torchserve(engine) as target:
             try:
                 await asyncio.wait_for(story(engine, client, target), 20)
@@ -91,6 +93,8 @@ def test_torchserve_s_errors_are_told_apart(tmp_path):
             await ask(client, "died")
         with pytest.raises(Unavailable, match="model none has no worker"):
             await ask(client, "none")
+        with pytest.raises(WorkerDied, match="0 of 1"):
+            await ask(client, "odd")
         with pytest.raises(DeadlineExceeded):
             await ask(client, "slow", 0.1)
         assert not list(tmp_path.iterdir()), "the worker knows the deadline"
@@ -108,10 +112,10 @@ def test_who_goes_away_leaves_a_mark_for_the_worker(tmp_path):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert [path.name for path in tmp_path.iterdir()] == [engine.calls[0].ticket]
-        (call,) = KEPT
-        assert not call.done(), "TorchServe has it still"
+        (batch,) = KEPT
+        assert not batch.done(), "TorchServe has it still"
         engine.over.set()
-        assert (await call).prediction == b"fine"
+        await batch
 
     run(story, tmp_path)
 

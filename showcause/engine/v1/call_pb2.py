@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshowcause/engine/v1/call.proto\x12\x13showcause.engine.v1\"`\n\x04\x43\x61ll\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x10\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06ticket\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshowcause/engine/v1/call.proto\x12\x13showcause.engine.v1\"`\n\x04\x43\x61ll\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x10\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06ticket\x18\x05 \x01(\t\"1\n\x05\x42\x61tch\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.showcause.engine.v1.Call\"\x1c\n\x07\x41nswers\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CALL']._serialized_start=55
   _globals['_CALL']._serialized_end=151
+  _globals['_BATCH']._serialized_start=153
+  _globals['_BATCH']._serialized_end=202
+  _globals['_ANSWERS']._serialized_start=204
+  _globals['_ANSWERS']._serialized_end=232
 # @@protoc_insertion_point(module_scope)
