@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load_picture import draw
-from benchmarks.load_tables import tables
+from benchmarks.load_tables import load_name, tables
 from benchmarks.machine import cpu_name, usable_cores
 from benchmarks.meter import Look, Used, look, used
 from benchmarks.soak.ask import OK, Asker
@@ -47,6 +47,7 @@ SHARES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5)  # of the capacity that the clos
 # Below the knee nine of ten photos wait no longer than so many times the median of a lone caller: for a batch that has
 # begun, and in their own, each of five photos.
 BEARABLE = 10
+FEW_CORES = 0.1  # that others may take while a step is measured
 MOST_PHOTOS = 32
 PATIENCE_SECONDS = 120
 
@@ -83,8 +84,8 @@ class Bench:
         taken = used(before, await self.look(), answered, done.cpu_seconds)
         offered = found.throughput if callers else done.started / self.seconds
         made = Step(wish, callers, share, offered, found, taken, 1000 * done.cpu_seconds / max(1, answered))
-        how = f"{callers} callers" if callers else f"{offered:.1f} photos/s offered"
-        console.print(f"{wish}, {how}: {found.throughput:.1f} photos/s, p90 {1000 * found.accepted.p90:.0f} ms")
+        rate = f"{found.throughput:.1f} of {offered:.1f} photos/s" if share else f"{found.throughput:.1f} photos/s"
+        console.print(f"{wish}, {load_name(made)}: {rate}, p90 {1000 * found.accepted.p90:.0f} ms")
         return made
 
     async def wish(self, name: str, mix: Mix) -> list[Step]:
@@ -165,6 +166,9 @@ def main() -> None:
     for name in WISHES:
         bend = "below the lowest rate" if knees[name] is None else f"{knees[name]:.1f} photos/s"
         console.print(f"{name}: capacity {capacities[name]:.1f} photos/s, knee {bend}")
+    others = max(step.used.others_cores for step in steps)
+    if others > FEW_CORES:
+        console.print(f"[bold]Others on this machine took up to {others:.2f} cores: measure again when they do not.")
     draw(steps, knees, options.picture)
     record = {
         "machine": machine,
@@ -177,6 +181,7 @@ def main() -> None:
         "capacity_photos_a_second": capacities,
         "knee_photos_a_second": knees,
         "knee": f"everything answered, 90% within {BEARABLE} times the median of a lone caller",
+        "others_cores_at_most": others,
         "steps": [asdict(step) for step in steps],
     }
     options.out.mkdir(parents=True, exist_ok=True)

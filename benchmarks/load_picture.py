@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")  # no screen
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ COLORS = {"p50": "#9ecae1", "p90": "#4292c6", "p99": "#08306b"}
 
 def draw(steps: "Sequence[Step]", knees: Mapping[str, float | None], path: Path) -> None:
     """One panel for each wish, and one for all of them. knees: photos a second, by wish."""
-    figure, axes = plt.subplots(1, len(knees) + 1, figsize=(3.1 * (len(knees) + 1), 2.9), layout="constrained")
+    rows = (len(knees) + 2) // 2
+    figure, grid = plt.subplots(rows, 2, figsize=(8, 2.9 * rows), layout="constrained")
+    axes = list(grid.flat)
     for axis, (wish, knee) in zip(axes, knees.items(), strict=False):
         opened = sorted((step for step in steps if step.wish == wish and step.share), key=lambda step: step.offered)
         for name, color in COLORS.items():
@@ -28,21 +31,23 @@ def draw(steps: "Sequence[Step]", knees: Mapping[str, float | None], path: Path)
             axis.plot([step.offered for step in opened], [1000 * s for s in seconds], "o-", color=color, label=name)
         if knee is not None:
             axis.axvline(knee, color="#d94801", linestyle=":", label=f"knee, {knee:.1f}/s")
-        axis.set(title=f"{wish}", xlabel="photos/s offered", yscale="log")
+        axis.set(title=f"{wish}: latency", xlabel="photos/s offered", ylabel="ms", yscale="log")
         axis.set_xlim(left=0)
-        axis.legend(fontsize="x-small")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.legend(fontsize="small")
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("ms")
-    last = axes[-1]
+    last = axes[len(knees)]
     for wish in knees:
         closed = [step for step in steps if step.wish == wish and step.callers]
         last.plot([step.callers for step in closed], [step.found.throughput for step in closed], "o-", label=wish)
-    last.set(title="throughput", xlabel="callers", ylabel="photos/s", xscale="log")
+    last.set(title="closed loops: throughput", xlabel="callers", ylabel="photos/s answered", xscale="log")
     callers = sorted({step.callers for step in steps if step.callers})
     last.set_xticks(callers, [str(number) for number in callers])
     last.minorticks_off()
     last.set_ylim(bottom=0)
-    last.legend(fontsize="x-small")
+    last.legend(fontsize="small")
     last.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = BytesIO()

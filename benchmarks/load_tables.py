@@ -68,5 +68,11 @@ def _table(title: str, headings: Iterable[str], rows: "Iterable[tuple[Step, *tup
             wish = step.wish
             table.add_section()
             table.add_row(f"[bold]{wish}")
-        table.add_row(f"{step.callers} callers" if step.callers else f"open, {100 * step.share:.0f}%", *cells)
+        table.add_row(load_name(step), *cells)
     return table
+
+
+def load_name(step: "Step") -> str:
+    if step.callers:
+        return "1 caller" if step.callers == 1 else f"{step.callers} callers"
+    return f"open, {100 * step.share:.0f}%"
