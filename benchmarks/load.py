@@ -2,7 +2,9 @@
 
 python benchmarks/load.py                                    animals-bcos, 20 s a step: about 12 minutes
 python benchmarks/load.py --photos FOLDER --model NAME --model-store STORE
-python benchmarks/load.py -- --workers 2 --gpus 1            what follows -- goes to `showcause serve`
+python benchmarks/load.py --callers 1 8 128 -- --workers 2 --gpus 1    what follows -- goes to `showcause serve`
+
+It takes two full batches to keep a worker busy: the most callers should be no fewer than that for each worker.
 
 Three wishes: a prediction; an explanation with its float16 map; the same with the overlay picture. Closed loops (so
 many callers, each asks again when it has its answer) find the capacity, open loops (Poisson arrivals, whatever the
@@ -67,10 +69,11 @@ class Step:
 
 
 class Bench:
-    """One model of a running service."""
+    """One model of a running service. seconds: of a step. callers: of closed loops."""
 
-    def __init__(self, running: Running, asker: Asker, model: str, seconds: float, seed: int):
-        self.running, self.asker, self.model, self.seconds, self.seed = running, asker, model, seconds, seed
+    def __init__(self, running: Running, asker: Asker, model: str, seconds: float, callers: Sequence[int], seed: int):
+        self.running, self.asker, self.model = running, asker, model
+        self.seconds, self.callers, self.seed = seconds, callers, seed
 
     async def look(self) -> Look:
         text = await asyncio.to_thread(read, f"{self.running.metrics}/metrics")
@@ -91,9 +94,10 @@ class Bench:
     async def wish(self, name: str, mix: Mix) -> list[Step]:
         """Closed loops, then open ones, after one that is not measured."""
         generator = Generator(self.asker.ask, mix, self.seed, "load")
-        await generator.closed_loop(max(CALLERS), self.seconds / 2)
+        await generator.closed_loop(max(self.callers), self.seconds / 2)
         closed = [
-            await self.step(name, generator.closed_loop(callers, self.seconds), callers=callers) for callers in CALLERS
+            await self.step(name, generator.closed_loop(callers, self.seconds), callers=callers)
+            for callers in self.callers
         ]
         most = capacity(closed, name)
         return closed + [
@@ -108,12 +112,14 @@ def capacity(steps: Sequence[Step], wish: str) -> float:
 
 def knee(steps: Sequence[Step], wish: str) -> float | None:
     """Photos a second that can be borne; see ``rate_at_the_knee``."""
-    (alone,) = (step.found for step in steps if step.wish == wish and step.callers == 1)
+    alone = min((step for step in steps if step.wish == wish and step.callers), key=lambda step: step.callers).found
     rising = [(step.offered, step.found) for step in steps if step.wish == wish and step.share]
     return rate_at_the_knee(rising, BEARABLE * alone.accepted.p50)
 
 
-async def measure(running: Running, model: str, photos: Mapping[str, bytes], seconds: float, seed: int) -> list[Step]:
+async def measure(
+    running: Running, model: str, photos: Mapping[str, bytes], seconds: float, callers: Sequence[int], seed: int
+) -> list[Step]:
     async with Asker(running.grpc, running.rest, PATIENCE_SECONDS) as asker:
         rights = {(model, name): await asker.learn(model, data) for name, data in photos.items()}
         mixes = {
@@ -121,8 +127,8 @@ async def measure(running: Running, model: str, photos: Mapping[str, bytes], sec
             for name, (operation, wishes) in WISHES.items()
         }
         # The JVM compiles its code in the first thousand requests: until then it takes several ms more for each.
-        await Generator(asker.ask, mixes["predict"], seed, "warm").closed_loop(max(CALLERS), seconds)
-        bench = Bench(running, asker, model, seconds, seed)
+        await Generator(asker.ask, mixes["predict"], seed, "warm").closed_loop(max(callers), seconds)
+        bench = Bench(running, asker, model, seconds, callers, seed)
         return [step for name, mix in mixes.items() for step in await bench.wish(name, mix)]
 
 
@@ -139,6 +145,9 @@ def photos_of(folder: Path | None) -> dict[str, bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20, help="of each of the 30 steps (%(default)g)")
+    parser.add_argument(
+        "--callers", type=int, nargs="+", default=CALLERS, help="of closed loops, a lone one among them (1 8 64)"
+    )
     parser.add_argument("--model", default="animals-bcos", help="the one that is served and asked (%(default)s)")
     parser.add_argument("--model-store", type=Path, default=top_level("model_store"), help="folder of models")
     parser.add_argument("--photos", type=Path, help=f"folder of JPEGs, {MOST_PHOTOS} at most (scikit-image's)")
@@ -153,7 +162,7 @@ def main() -> None:
     try:
         if not running.grpc:
             raise SystemExit(f"the service did not start:\n{running.output}")
-        steps = asyncio.run(measure(running, options.model, photos, options.seconds, options.seed))
+        steps = asyncio.run(measure(running, options.model, photos, options.seconds, options.callers, options.seed))
     finally:
         with suppress(ProcessLookupError):
             running.stop()
@@ -176,6 +185,7 @@ def main() -> None:
         "model": options.model,
         "serve": options.serve,
         "seconds": options.seconds,
+        "callers": list(options.callers),
         "seed": options.seed,
         "photo_bytes": {name: len(data) for name, data in photos.items()},
         "capacity_photos_a_second": capacities,
