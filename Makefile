@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak check protos wheel clean
+.PHONY: help run test bench load scale soak check protos wheel clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,12 @@ test: check ## Everything that CI checks
 
 bench: $(VENV)/.installed ## Measure, as ratios within one run; writes benchmarks/results/
 	$(BIN)/python benchmarks/run.py
+
+load: $(VENV)/.installed ## Rates, latency, CPU, memory under load: 12 minutes; writes benchmarks/
+	$(BIN)/python benchmarks/load.py
+
+scale: $(VENV)/.installed ## Workers, cores, batches, photo sizes, methods; writes benchmarks/results/
+	$(BIN)/python benchmarks/scale.py
 
 soak: $(VENV)/.installed ## Load, faults and hostile callers: half an hour; 1 if a promise was broken
 	$(BIN)/python -m benchmarks.soak.run

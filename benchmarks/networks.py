@@ -51,10 +51,10 @@ def ordinary() -> nn.Module:
     return nn.Sequential(*layers).eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def bcos(sample: Tensor) -> BcosResNet:
+def bcos(sample: Tensor, classes: int = CLASSES) -> BcosResNet:
     """Ours, calibrated on ``sample`` (N, 3, 224, 224)."""
     torch.manual_seed(0)
-    net = BcosResNet(CLASSES).train().requires_grad_(False)
+    net = BcosResNet(classes).train().requires_grad_(False)
     for module in net.modules():
         if isinstance(module, UncentredNorm2d):
             module.momentum = 1.0

@@ -7,7 +7,6 @@ ratio within a round, with the middle half of the rounds beside it. Absolute tim
 import argparse
 import json
 import os
-import platform
 import re
 import signal
 import statistics
@@ -23,6 +22,7 @@ from pathlib import Path
 import networks
 import torch
 from filter_parts_cost import filter_parts_cost
+from machine import cpu_name
 from maps_cost import maps_cost
 from rich.table import Table
 from turns import Times, console, jpeg, ratio, take_turns
@@ -192,13 +192,6 @@ def memory_of(pid: int) -> dict[str, float]:
             if int(above) == parent:
                 pending.append((int(own), "JVM" if "ModelServer" in command else f"worker {own}"))
     return found
-
-
-def cpu_name() -> str:
-    """The processor, where Linux tells."""
-    path = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", path.read_text()) if path.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:

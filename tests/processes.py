@@ -1,5 +1,6 @@
-"""Processes below a service, as Linux's /proc tells of them: who they are, whether they live, what they hold."""
+"""Processes below a service, by Linux's /proc: who they are, whether they live, what they hold and use."""
 
+import os
 import time
 from pathlib import Path
 
@@ -59,6 +60,28 @@ def resident_mb(pid: int) -> float:
     if "VmRSS:" not in text:
         raise ProcessLookupError(f"process {pid} has ended")  # a zombie: nobody has asked for its code yet
     return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all its threads so far. Raises OSError for a process that is gone."""
+    return cpu_seconds_of(Path(f"/proc/{pid}/stat").read_text(), os.sysconf("SC_CLK_TCK"))
+
+
+def cpu_seconds_of(stat: str, ticks_a_second: int) -> float:
+    """Of a line of /proc/PID/stat: utime and stime, fields 14 and 15; the name before them may hold anything."""
+    fields = stat.rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / ticks_a_second
+
+
+def busy_seconds() -> float:
+    """CPU time of everything on this machine so far, with what a hypervisor gave to others."""
+    return busy_seconds_of(Path("/proc/stat").read_text(), os.sysconf("SC_CLK_TCK"))
+
+
+def busy_seconds_of(stat: str, ticks_a_second: int) -> float:
+    """Of the first line of /proc/stat: user, nice, system, (idle, iowait), irq, softirq, steal. Guests are in user."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, stat.split(None, 9)[1:9])
+    return (user + nice + system + irq + softirq + steal) / ticks_a_second
 
 
 def proportional_mb(pid: int) -> float:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, repeat
 from typing import Protocol
 
 from benchmarks.soak.ask import NO_ANSWER, OK, Answer
@@ -63,10 +63,15 @@ class Generator:
         self._ask, self._draws, self._rng = ask, draws, random.Random(seed)
         self._ids = (f"{prefix}-{number}" for number in count())
 
-    async def closed_loop(self, callers: int, seconds: float) -> Load:
+    async def closed_loop(self, callers: int, seconds: float, calls: int | None = None) -> Load:
+        """Ends after ``seconds``, or when so many ``calls`` were made, with every answer waited for."""
+        left = repeat(None) if calls is None else repeat(None, calls)
+
         async def caller(run: _Run) -> None:
             until = time.monotonic() + seconds
-            while (now := time.monotonic()) < until:
+            for _ in left:  # all callers take from the same
+                if (now := time.monotonic()) >= until:
+                    break
                 await run.one(now)
 
         async with _Run(self) as run:

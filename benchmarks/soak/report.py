@@ -64,15 +64,15 @@ def write(found: Sequence[Findings], folder: Path, name: str, about: dict[str, A
     """NAME.json and NAME.md."""
     folder.mkdir(parents=True, exist_ok=True)
     record = about | {"phases": [asdict(each) for each in found]}
-    (folder / f"{name}.json").write_text(json.dumps(_finite(record), indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(finite(record), indent=2) + "\n")
     title = f"# Soak, {about['setting']}\n\n{about['machine']}; showcause {about['showcause']}, seed {about['seed']}."
     (folder / f"{name}.md").write_text(markdown(found, title))
 
 
-def _finite(thing: Any) -> Any:
+def finite(thing: Any) -> Any:
     """JSON has no nan: null."""
     if isinstance(thing, dict):
-        return {key: _finite(value) for key, value in thing.items()}
+        return {key: finite(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
-        return [_finite(value) for value in thing]
+        return [finite(value) for value in thing]
     return None if isinstance(thing, float) and not math.isfinite(thing) else thing

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.soak.ask import NO_ANSWER, OK, WRONG, Answer
-from benchmarks.soak.knee import find_knee
+from benchmarks.soak.knee import find_knee, rate_at_the_knee
 from benchmarks.soak.load import Generator, Load, Outcome, lost, percentile, spread, summary
 from benchmarks.soak.mix import Kind, Mix, Right, check_distinct, photo
 from tests.soak.conftest import request
@@ -152,6 +152,29 @@ def test_the_knee_of_a_service_that_does_four_at_once(run):
     assert knee.callers == 4
     assert 120 < knee.capacity < 201, "four in 20 ms are 200 a second, less what the loop costs"
     assert [callers for callers, _ in knee.steps] == [1, 2, 4, 16]
+
+
+def test_a_closed_loop_ends_after_so_many_calls(run):
+    load = run(Generator(at_once, Same(), 0).closed_loop(3, math.inf, calls=10))
+    assert load.started == len(load.outcomes) == 10
+
+
+@pytest.mark.parametrize(
+    ("steps", "knee"),
+    [
+        ([(10, 0.1, OK), (20, 0.3, OK), (30, 0.9, OK), (40, 0.4, OK)], 20),  # beyond 30 it was luck
+        ([(20, 0.3, OK), (10, 0.1, OK)], 20),
+        ([(10, 0.1, OK), (20, 0.3, "RESOURCE_EXHAUSTED/QUEUE_FULL")], 10),
+        ([(10, 0.6, OK)], None),
+        ([], None),
+    ],
+)
+def test_the_rate_at_the_knee_is_the_last_that_is_borne(steps, knee):
+    made = [
+        (float(rate), summary(Load([Outcome("a", OK, 0.0, 0.0, seconds), Outcome("a", bucket, 0.0, 0.0, seconds)], 2)))
+        for rate, seconds, bucket in steps
+    ]
+    assert rate_at_the_knee(made, 0.5) == knee
 
 
 def test_a_mix_is_drawn_by_weight_the_same_for_a_seed_and_its_answers_differ():
