@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from showcause.layers.bcos import COS_EPS, PATCH_EPS, BcosConv2d, UncentredNorm2d, area, unit_rows
+from showcause.nets.fixed_conv import FixedConv
 
 LEAVES = (BcosConv2d, UncentredNorm2d, nn.AvgPool2d, nn.Identity)
 Shape = torch.Size
@@ -69,14 +70,15 @@ class Conv:
         self.rest = tuple(size - 1 - pad for size, pad in zip(kernel, pads, strict=True))
         # With stride 1 the transpose is a convolution, too, and a faster one.
         self.plain_transpose = self.conv.stride == 1 and self.conv.groups == 1 and min(self.rest) >= 0
-        self.transposed = self.weight
+        self.there = FixedConv(self.weight, self.conv.stride, self.conv.padding, self.conv.groups)
         if self.plain_transpose:
-            self.transposed = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=layout)
+            turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=layout)
+            self.back = FixedConv(turned, 1, self.rest)
         return self
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Any]:
-        (x,), conv = inputs, self.conv
-        out = F.conv2d(x, self.weight, None, conv.stride, conv.padding, 1, conv.groups)
+        (x,) = inputs
+        out = self.there(x)
         which = None
         if self.max_out > 1:
             out, which = out.unflatten(1, (-1, self.max_out)).max(2)
@@ -114,7 +116,7 @@ class Conv:
             slope = spread.scatter_(2, which.unsqueeze(2), slope.unsqueeze(2)).flatten(1, 2)
         conv = self.conv
         if self.plain_transpose:
-            return F.conv2d(slope, self.transposed, None, 1, self.rest)
+            return self.back(slope)
         missing = _missing(slope.shape, shape, self.weight.shape[2:], conv.stride, conv.padding)
         return F.conv_transpose2d(slope, self.weight, None, conv.stride, conv.padding, missing, conv.groups)
 
