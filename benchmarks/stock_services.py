@@ -67,6 +67,12 @@ def stock_python() -> Path:
     return python
 
 
+def threading_as_ours() -> dict[str, str]:
+    """Variables that give a process the threads of our own worker, and let them spin as briefly."""
+    threads = os.environ.get(THREADS_VARIABLE) or str(threads_of_each(1))
+    return {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000")}
+
+
 @contextmanager
 def stock_service(model: Model) -> Iterator[int]:
     """Stock TorchServe with both handlers, and the port of its REST API. Raises PeerMissing.
@@ -113,10 +119,8 @@ def stock_service(model: Model) -> Iterator[int]:
             "TMPDIR": str(home),
             "LOG_LOCATION": str(home),
             "METRICS_LOCATION": str(home),
-            "OMP_NUM_THREADS": os.environ.get(THREADS_VARIABLE) or str(threads_of_each(1)),
-            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
             "PYTHONPATH": str(STOCK),  # for the stand-in of torchvision
-        }
+        } | threading_as_ours()
         with _running([*command, "-ncs"], home, environment) as (process, log):
             management = f"http://127.0.0.1:{ports.management}/models"
             if not _wait(process, lambda: all(_loaded(f"{management}/{name}") for name in HANDLERS)):

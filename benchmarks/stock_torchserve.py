@@ -19,7 +19,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 from stock_services import DEFAULT, GRAD_CAM, PeerMissing, own_service, stock_service
-from stock_split import MANY, STAGES, integrated_gradients, read_json, stages, stock_network, stock_pipeline
+from stock_split import MANY, STAGES, integrated_gradients, read_json, stages_apart, stock_network, stock_pipeline
 from turns import Times, console, jpeg, ratio, take_turns
 
 from showcause import Client
@@ -44,7 +44,6 @@ from showcause.v1.service_pb2_grpc import ExplanationServiceStub
 Rows = list[tuple[str, dict[str, float]]]
 CALLERS = (1, MANY)
 WARM_UP = 100  # predictions before anything is measured, for both: a JVM compiles its code meanwhile
-REPEATS = 5  # of a stage, a round
 QUICK = 4  # times as many requests a round of all that is not Integrated Gradients, or a round would be noise
 PEERS = {  # what stock TorchServe is asked for: path, and what its client does with the body
     "stock default": (f"/explanations/{DEFAULT}", read_json),
@@ -72,10 +71,13 @@ def stock_torchserve(rounds: int, requests: int) -> tuple[Rows, Times, dict[str,
     """
     model, photo = load(top_level("model_store") / "animals-cnn"), jpeg()
     try:
-        with stock_service(model) as port, own_service(model) as address, callers_of(photo, port, address) as ways:
+        with ExitStack() as stack:
+            port, address = stack.enter_context(stock_service(model)), stack.enter_context(own_service(model))
             found = agreement(model, photo, port, address)
             reply_bytes = bytes_of_replies(photo, port, address)
-            times = measured(ways, stages(model, photo), rounds, requests)
+            ways = stack.enter_context(callers_of(photo, port, address))
+            names, run = stack.enter_context(stages_apart(model.manifest.folder, photo))
+            times = measured(ways, names, run, rounds, requests)
     except PeerMissing as error:
         console.print(f"stock TorchServe is left out: {error}")
         return [], {}, {}
@@ -125,7 +127,11 @@ def together(way: Callable[[int], object], callers: int, count: int) -> None:
 
 
 def measured(
-    ways: dict[str, Callable[[int], object]], alone: dict[str, Callable[[], object]], rounds: int, requests: int
+    ways: dict[str, Callable[[int], object]],
+    stages: Sequence[str],
+    run_stage: Callable[[str], float],
+    rounds: int,
+    requests: int,
 ) -> Times:
     """Seconds a request with each number of callers, and of each stage; all take turns in the same rounds."""
     for name in ("stock predict", "our predict"):
@@ -137,11 +143,12 @@ def measured(
             count = requests * (1 if name == "stock default" else QUICK)
             counts[named(name, callers)] = count
             contestants[named(name, callers)] = partial(together, way, callers, count)
-    for name, run in alone.items():
-        counts[name] = REPEATS
-        contestants[name] = lambda run=run: [run() for _ in range(REPEATS)]
+    alone: Times = {name: [] for name in stages}
+    for name in stages:
+        contestants[name] = lambda name=name: alone[name].append(run_stage(name))
     totals = take_turns(contestants, rounds, "stock TorchServe and our service")
-    return {name: [value / counts[name] for value in values] for name, values in totals.items()}
+    times = {name: [value / count for value in totals[name]] for name, count in counts.items()}
+    return times | {name: values[1:] for name, values in alone.items()}  # the first round is not measured
 
 
 def named(contestant: str, callers: int) -> str:
