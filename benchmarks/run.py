@@ -25,6 +25,7 @@ from filter_parts_cost import filter_parts_cost
 from machine import cpu_name
 from maps_cost import maps_cost
 from rich.table import Table
+from stock_torchserve import stock_torchserve
 from turns import Times, console, jpeg, ratio, take_turns
 
 from showcause import Client, __version__
@@ -209,6 +210,9 @@ def main() -> None:
     network_rows += rows
     network_times |= times
     service_rows, service_times, memory = served(options.rounds, options.requests)
+    rows, times, stock = stock_torchserve(options.rounds, options.requests)
+    service_rows += rows
+    service_times |= times
     machine = f"{cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
 
     table = Table(title=machine)
@@ -235,6 +239,7 @@ def main() -> None:
         "ratios": dict([*network_rows, *service_rows]),
         "median_seconds": medians,
         "resident_mb": memory,
+        "stock_torchserve": stock,
     }
     path.write_text(json.dumps(record, indent=2) + "\n")
     console.print(f"written to {path}")
