@@ -25,7 +25,7 @@ from showcause.agreement import rank_correlations
 from showcause.box import box_of
 from showcause.clock import Clock
 from showcause.errors import DeadlineExceeded, ShowcauseError, internal
-from showcause.image import Limits, decode, frame_of, to_input
+from showcause.image import InputSpec, Limits, decode_enough, frame_of, share_seen, to_input
 from showcause.map_scores import THRESHOLD
 from showcause.methods import METHODS, Ask, Attribution
 from showcause.methods.targets import Resolver
@@ -172,11 +172,22 @@ def _prepare(model: Model, call: Call, limits: Limits) -> Item:
         frame = reply.InputFrame(0, 0, whole, spec.width, spec.height, "none")
         photo, pixels = Image.fromarray(np.rint(tensor.transpose(1, 2, 0) * 255).astype(np.uint8)), tensor
     else:
-        photo = decode(job.input.image, limits)
-        frame = frame_of(photo.size, job.input.region, spec)
+        photo, size = decode_enough(job.input.image, lambda size: _share_needed(size, job, spec), limits)
+        frame = frame_of(size, job.input.region, spec)
         pixels = to_input(photo, frame)
-    ground = render.backdrop(photo) if {"overlay", "tiles"}.intersection(job.pictures) else None
+    ground = render.backdrop(photo) if _drawn_on(job) else None
     return Item(call, job, methods, tapes, ground, frame, torch.from_numpy(pixels))
+
+
+def _drawn_on(job: Job) -> bool:
+    """Whether a picture is asked for that shows the photo."""
+    return bool({"overlay", "tiles"}.intersection(job.pictures))
+
+
+def _share_needed(size: tuple[int, int], job: Job, spec: InputSpec) -> float:
+    """How much of a photo's (width, height) the network and the pictures need."""
+    drawn = min(1.0, render.OVERLAY_SIDE_PX / max(size)) if _drawn_on(job) else 0.0
+    return max(drawn, share_seen(frame_of(size, job.input.region, spec)))
 
 
 def _tapes(model: Model, job: Job, methods: Mapping[str, method_pb2.Method]) -> list[Tape]:

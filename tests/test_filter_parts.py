@@ -163,7 +163,7 @@ def test_two_threads_are_the_same_as_one_and_so_is_a_second_time(model, mixed):
 def test_where_nothing_fires_there_are_no_parts_and_a_residual(model, photo):
     net = copy.deepcopy(model.net)
     net.parts.conv.bias[:] = -1e6
-    silent = replace(model, net=net)
+    silent = replace(model, net=net, passes=net)
     explanation = ask(silent, photo, target="north", pictures=["overlay", "tiles", "heat_map"]).explanation
     assert explanation.parts == ()
     assert not explanation.map.any()
@@ -176,7 +176,9 @@ def test_where_nothing_fires_there_are_no_parts_and_a_residual(model, photo):
 def test_a_filter_that_did_not_fire_is_no_part(model, photo):
     net = copy.deepcopy(model.net)
     net.parts.conv.bias[1:] = -1e6
-    parts = ask(replace(model, net=net), photo, parameters={"part_count": FILTERS, "include_negative": True})
+    parts = ask(
+        replace(model, net=net, passes=net), photo, parameters={"part_count": FILTERS, "include_negative": True}
+    )
     assert [part.filter for part in parts.explanation.parts] == [0]
     assert parts.explanation.parts[0].share in (-1, 1)
 

@@ -73,13 +73,13 @@ def test_who_leaves_after_the_photo_was_read_costs_no_pass(handler, gone, photo,
     monkeypatch.setattr(handler.model.net, "run", lambda *args: passes.append(len(args[0])) or run(*args))
     from showcause import worker
 
-    decode = worker.decode
+    decode = worker.decode_enough
 
     def leaving(*arguments):
         (gone / "leaving").touch()
         return decode(*arguments)
 
-    monkeypatch.setattr(worker, "decode", leaving)
+    monkeypatch.setattr(worker, "decode_enough", leaving)
     (sealed,) = handle(handler, call(predict_request(photo), "leaving"))
     with pytest.raises(DeadlineExceeded, match="gone away"):
         unseal(sealed)

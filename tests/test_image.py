@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 
 from showcause.errors import InvalidArgument
-from showcause.image import InputSpec, Limits, decode, frame_of, to_input
+from showcause.image import InputSpec, Limits, decode, decode_enough, frame_of, share_seen, to_input
 from showcause.reply import Rectangle
 from tests import hostile_images
 from tests.conftest import jpeg
@@ -202,3 +202,46 @@ def test_a_photo_that_is_something_else_besides_is_a_photo(chelsea):
 def test_colours_that_are_not_read_are_called_so():
     with pytest.raises(InvalidArgument, match="kind of colours is not read; got 'mode LAB'"):
         decode(encoded(Image.new("LAB", (8, 8)), "TIFF"))
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A photo as a phone takes it, by its size: 12 megapixels."""
+    return CAT.resize((4000, 3000), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("preprocessing", ["squash", "center_crop", "letterbox"])
+@pytest.mark.parametrize("region", [None, Rectangle(700.0, 500.0, 3100.0, 2700.0)])
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_a_large_jpeg_is_decoded_as_large_as_it_is_needed(large, preprocessing, region, kind):
+    """Its frame is that of the photo, and the network sees nearly the same."""
+    spec = InputSpec(224, 224, preprocessing)
+    others = {"save_all": True, "append_images": [CAT]} if kind == "MPO" else {}
+    data = encoded(large, kind, quality=92, **others)
+    photo, size = decode_enough(data, lambda size: share_seen(frame_of(size, region, spec)))
+    assert size == (4000, 3000)
+    assert photo.size in ((2000, 1500), (1000, 750))
+    frame = frame_of(size, region, spec)
+    off = np.abs(to_input(photo, frame) - to_input(decode(data), frame)) * 255
+    assert off.mean() < 0.2
+    assert off.max() < 3, "at the sharpest hair"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_smaller_one_is_turned_upright_too(large, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(large.resize((1997, 1503)), exif=exif.tobytes())
+    photo, size = decode_enough(data, lambda _: 0.24)
+    assert size == ((1503, 1997) if orientation == 6 else (1997, 1503))
+    assert photo.size == ((376, 500) if orientation == 6 else (500, 376))
+    small = decode(data).resize(photo.size)
+    assert np.abs(np.asarray(photo, int) - np.asarray(small, int)).mean() < 2
+
+
+def test_what_is_needed_whole_and_what_is_no_jpeg_stays_as_it_is(large):
+    for share, kind in ((1.0, "JPEG"), (0.51, "JPEG"), (0.1, "PNG"), (0.1, "WEBP")):
+        data = encoded(large.resize((800, 600)), kind)
+        photo, size = decode_enough(data, lambda _, share=share: share)
+        assert photo.size == size == (800, 600)
+        assert photo.tobytes() == decode(data).tobytes()

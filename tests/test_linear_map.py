@@ -119,3 +119,10 @@ def test_bfloat16_on_a_gpu_costs_this_much(case):
 def test_parameters_out_of_range_are_named(parameters, message):
     with pytest.raises(Exception, match=message):
         linear_map.settle(method_pb2.Method(linear_map=parameters), "methods[3]")
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize("share", [0.001, 0.37, 0.995, 1.0])
+def test_the_quantile_is_torch_s(size, share):
+    values = torch.rand(1, size)
+    torch.testing.assert_close(linear_map.quantile(values, share), torch.quantile(values, share))

@@ -274,7 +274,8 @@ def test_what_is_late_after_decoding_is_not_computed(model, photo, monkeypatch):
 
     request = explain_request(photo).SerializeToString()
     calls = [Call("explain", request, deadline=time.time() + 1000), Call("explain", request)]
-    monkeypatch.setattr(worker, "decode", lambda data, limits: (clock.append(2000), decode(data, limits))[1])
+    decode = worker.decode_enough
+    monkeypatch.setattr(worker, "decode_enough", lambda *arguments: (clock.append(2000), decode(*arguments))[1])
     clock: list[float] = []
     now = time.time()
     monkeypatch.setattr(worker.time, "time", lambda: now + sum(clock))

@@ -100,7 +100,16 @@ def color_picture(
     rgb = positive[:3] / (positive[:3] + positive[3:] + EPS)
     length = torch.linalg.vector_norm(weights, dim=0)
     opacity = torch.where(contribution < 0, EPS, length)[None]
-    opacity = F.avg_pool2d(opacity, smoothing_px, 1, smoothing_px // 2)
-    opacity = (opacity / torch.quantile(opacity, percentile / 100)).clamp(0, 1)
+    for kernel in ((smoothing_px, 1), (1, smoothing_px)):  # one after the other: 2 k values for each mean, and not k^2
+        opacity = F.avg_pool2d(opacity, kernel, 1, (kernel[0] // 2, kernel[1] // 2))
+    opacity = (opacity / quantile(opacity, percentile / 100)).clamp(0, 1)
     picture: NDArray[np.float32] = torch.cat([rgb, opacity]).permute(1, 2, 0).numpy()
     return picture
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """``torch.quantile``, between two values linear; only those from the quantile up are put in order."""
+    place = share * (values.numel() - 1)
+    below = int(place)
+    strongest = values.flatten().topk(values.numel() - below).values  # the last one is the value at ``below``
+    return torch.lerp(strongest[-1], strongest[-min(2, len(strongest))], place - below)
