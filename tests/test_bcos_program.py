@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from showcause.layers.bcos import BcosConv2d, UncentredNorm2d, add_inverse
 from showcause.methods import Ask, linear_map
@@ -17,6 +16,7 @@ from showcause.nets.bcos_program import Conv, Program, Unsupported
 from showcause.reply import ClassTarget, Difference, Neuron
 from showcause.v1 import method_pb2
 from tests import golden_files
+from tests.counting import Counting
 from tests.small_models import calibrate, calibrated
 from tests.test_linear_map import relative
 
@@ -31,19 +31,6 @@ NETWORKS = {  # one of each kind; `showcause models import` tries all that are p
     "bcos_v1_cifar9": {},
 }
 WITH_WEIGHTS = settle(method_pb2.Method(linear_map=method_pb2.LinearMap(include_weights=True)), "")
-
-
-class Counting(TorchDispatchMode):
-    """Counts the convolutions, forwards and transposed, and what else there is by its name."""
-
-    def __init__(self):
-        super().__init__()
-        self.counts: dict[str, int] = {}
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        name = operation.overloadpacket.__name__
-        self.counts[name] = self.counts.get(name, 0) + 1
-        return operation(*args, **(kwargs or {}))
 
 
 def size_of(name: str) -> int:
@@ -100,9 +87,8 @@ def test_it_takes_one_walk_for_each_target_and_no_more(pair):
             forward = prepared.run(rgb, HELD if targets else Tape())
             asks = [Ask(row, ClassTarget(index, ""), WITH_WEIGHTS) for row in range(3) for index in range(targets)]
             linear_map.explain(forward, asks)
-        convolutions = counting.counts.get("convolution", 0)
-        assert convolutions == steps + targets * back, counting.counts
-        assert counting.counts.get("convolution_backward", 0) == 0
+        assert counting.convolutions == steps + targets * back, counting.counts
+        assert not counting.backwards
         assert not forward.evidence.requires_grad
 
 
