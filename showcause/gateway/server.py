@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from showcause.engine.torchserve import EngineFailed, TorchServe
+from showcause.freed_memory import FreedMemory
 from showcause.gateway import metrics_app, rest, rpc
 from showcause.gateway.admin import HOST as ADMIN_HOST
 from showcause.gateway.admin import make_admin_server
@@ -95,6 +96,7 @@ async def _serve(settings: Settings, engine: TorchServe, say: Callable[[str], No
     client = TorchServeClient(engine.gone, engine.shape)
     client.connect(engine.target, engine.token)
     service = Service(deployments, client, Metrics(), settings.limits, settings.timeout_seconds)
+    service.freed = FreedMemory().used  # replies are large, and each is copied a few times on its way
     health = rpc.Health(deployments.names())
     changing = asyncio.Lock()
     supervisor = Supervisor(engine, client, service, health, changing, say)

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +68,10 @@ class Caller:
 class Service:
     """ready: whether the engine answers; draining: whether new requests are refused; both set by the server.
 
-    in_flight, streams: how many there are now.
+    in_flight, streams: how many there are now. freed: is called when a request's memory was freed.
     """
+
+    freed: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class Service:
                 yield seen
         finally:
             self.in_flight -= 1
+            self.freed()
             self.metrics.record(seen)
 
     def check_room(self, model: str, version: str, caller: Caller, seen: Seen) -> None:
