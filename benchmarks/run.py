@@ -22,10 +22,13 @@ from pathlib import Path
 import networks
 import torch
 from filter_parts_cost import filter_parts_cost
+from gateway_cost import gateway_cost
 from machine import cpu_name
 from maps_cost import maps_cost
+from onnx_cost import onnx_cost
 from rich.table import Table
 from stock_torchserve import stock_torchserve
+from torch.utils.flop_counter import FlopCounterMode
 from turns import Times, console, jpeg, ratio, take_turns
 
 from showcause import Client, __version__
@@ -41,6 +44,8 @@ from showcause.worker import Call, explain
 
 RESULTS = Path(__file__).parent / "results"
 SIDE, BATCH = 224, 8
+PRODUCT = 1536  # side of the matrices whose product tells what the machine can do
+GATEWAY_REQUESTS = 400
 SHIPPED = "animals-bcos"
 WITH_PARTS, WITH_MAPS = (top_level("model_store") / name for name in ("animals-parts", "animals-cnn"))
 
@@ -78,7 +83,8 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
         for one in x.split(1):
             theirs.explain(add_inverse(one).requires_grad_())
 
-    contestants: dict[str, Callable[[], object]] = {}
+    square = torch.rand(PRODUCT, PRODUCT)
+    contestants: dict[str, Callable[[], object]] = {"matrix product": lambda: square @ square}
     for size in (1, BATCH):
         x = batch[:size]
         contestants |= {
@@ -94,7 +100,15 @@ def bare_networks(rounds: int) -> tuple[list[tuple[str, dict[str, float]]], Time
     rows = []
     for size in (1, BATCH):
         where = f"batch {size}"
+        with FlopCounterMode(display=False) as counter:
+            unprepared.run(batch[:size])
+        # Beside the matrix product, which is what this machine can do: W takes as much again as a prediction.
+        work = counter.get_total_flops() / (2 * PRODUCT**3)
         rows += [
+            (f"share of the peak: B-cos predict, {where}",
+             ratio(times, "matrix product", f"B-cos predict, {size}", each=work)),
+            (f"share of the peak: B-cos predict + W, {where}",
+             ratio(times, "matrix product", f"B-cos predict + W, {size}", each=2 * work)),
             (f"B-cos predict / ordinary predict, {where}",
              ratio(times, f"B-cos predict, {size}", f"ordinary predict, {size}")),
             (f"B-cos explain / B-cos predict, {where}",
@@ -210,6 +224,10 @@ def main() -> None:
     network_rows += rows
     network_times |= times
     service_rows, service_times, memory = served(options.rounds, options.requests)
+    rows, times, onnx_memory = onnx_cost(options.rounds)
+    network_rows += rows
+    network_times |= times
+    gateway, _ = gateway_cost(GATEWAY_REQUESTS)
     rows, times, stock = stock_torchserve(options.rounds, options.requests)
     service_rows += rows
     service_times |= times
@@ -227,6 +245,8 @@ def main() -> None:
     for name, values in {**network_times, **service_times}.items():
         absolute.add_row(name, f"{1000 * statistics.median(values):.1f}")
     console.print(absolute)
+    console.print("the gateway adds, 150 KB in, 600 KB out: " + ", ".join(f"{k} {v:.2f}" for k, v in gateway.items()))
+    console.print("ONNX Runtime, resident MB: " + ", ".join(f"{name} {size:.0f}" for name, size in onnx_memory.items()))
     console.print("resident memory: " + ", ".join(f"{name} {size:.0f} MB" for name, size in memory.items()))
 
     RESULTS.mkdir(exist_ok=True)
@@ -239,6 +259,8 @@ def main() -> None:
         "ratios": dict([*network_rows, *service_rows]),
         "median_seconds": medians,
         "resident_mb": memory,
+        "onnx_resident_mb": onnx_memory,
+        "gateway_ms": gateway,
         "stock_torchserve": stock,
     }
     path.write_text(json.dumps(record, indent=2) + "\n")
