@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from showcause.layers.bcos import COS_EPS, PATCH_EPS, BcosConv2d, UncentredNorm2d, area, unit_rows
-from showcause.nets.fixed_conv import FixedConv
+from showcause.nets.fixed_conv import ONE_BLOCK, FixedConv, PhasedTranspose, is_channels_last
 
 LEAVES = (BcosConv2d, UncentredNorm2d, nn.AvgPool2d, nn.Identity)
 Shape = torch.Size
@@ -62,7 +62,7 @@ class Conv:
     def finish(self) -> "Conv":
         """When all that follows it has been taken in."""
         dtype = self.conv.linear.weight.dtype
-        layout = torch.channels_last if _is_channels_last(self.conv.linear.weight) else torch.contiguous_format
+        layout = torch.channels_last if is_channels_last(self.conv.linear.weight) else torch.contiguous_format
         self.weight = self.weight.to(dtype).contiguous(memory_format=layout)
         self.gain = None if self.gain is None or bool((self.gain == 1).all()) else self.gain.to(dtype)
         kernel, padding = self.weight.shape[2:], self.conv.padding
@@ -74,6 +74,10 @@ class Conv:
         if self.plain_transpose:
             turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=layout)
             self.back = FixedConv(turned, 1, self.rest)
+        stride, (_, channels, *size) = self.conv.stride, self.weight.shape
+        self.phased: PhasedTranspose | None = None
+        if 1 < stride <= min(size) and self.conv.groups == 1 and channels * stride**2 <= ONE_BLOCK:
+            self.phased = PhasedTranspose(self.weight, stride, self.conv.padding)
         return self
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Any]:
@@ -117,6 +121,8 @@ class Conv:
         conv = self.conv
         if self.plain_transpose:
             return self.back(slope)
+        if self.phased is not None:
+            return self.phased(slope, shape[2:])
         missing = _missing(slope.shape, shape, self.weight.shape[2:], conv.stride, conv.padding)
         return F.conv_transpose2d(slope, self.weight, None, conv.stride, conv.padding, missing, conv.groups)
 
@@ -131,10 +137,6 @@ class Conv:
         rows = self.weight[:, :, 0, 0][channels] * weights[..., None]  # [n,k,C]
         index = channels[:, :, None, None].expand(-1, -1, *factor.shape[2:])
         return torch.einsum("nkhw,nkc->nhwc", factor.gather(1, index), rows).permute(0, 3, 1, 2)
-
-
-def _is_channels_last(weight: Tensor) -> bool:
-    return weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
 
 
 def _missing(small: Shape, large: Shape, kernel: Shape, stride: int, padding: Any) -> list[int]:
