@@ -21,6 +21,7 @@ from pathlib import Path
 
 import networks
 import torch
+from bench_picture import PICTURE, draw
 from filter_parts_cost import filter_parts_cost
 from gateway_cost import gateway_cost
 from machine import cpu_name
@@ -264,7 +265,8 @@ def main() -> None:
         "stock_torchserve": stock,
     }
     path.write_text(json.dumps(record, indent=2) + "\n")
-    console.print(f"written to {path}")
+    draw(record["ratios"])
+    console.print(f"written to {path} and {PICTURE}")
 
 
 if __name__ == "__main__":

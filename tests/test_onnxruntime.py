@@ -55,6 +55,7 @@ def test_linear_maps_are_those_of_torch(bcos):
     targets = [ClassTarget(1, ""), Difference(ClassTarget(3, ""), ClassTarget(0, ""))]
     for size, rows in ((3, (2, 0)), (1, (0,)), (5, (0, 1, 2, 3, 4))):
         rgb = interpolate(torch.rand(size, 3, 6, 6), (32, 32), mode="bilinear")
+        rgb = rgb.contiguous(memory_format=torch.channels_last)  # which has to be laid out anew
         tape = Tape(start="input", hold=True)
         wanted, found = by_torch.net.run(rgb, tape), by_onnx.passes.run(rgb, tape)
         assert found.runtime[0] == "onnxruntime"

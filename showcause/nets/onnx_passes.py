@@ -91,16 +91,22 @@ class OnnxPasses:
     ) -> list[ort.OrtValue]:
         """One run of a graph; what comes out stays on the device."""
         place = self._device.type, self._device.index or 0
+        # On a CPU a value is the array's own memory, and the binding does not keep it: this does, until the run is over.
+        placed = {name: self._placed(value, place) for name, value in inputs.items()}
         binding = session.io_binding()
-        for name, value in inputs.items():
-            fresh = isinstance(value, np.ndarray)
-            placed = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), *place) if fresh else value
-            binding.bind_ortvalue_input(name, placed)
+        for name, value in placed.items():
+            binding.bind_ortvalue_input(name, value)
         for name in outputs:
             binding.bind_output(name, *place)
         session.run_with_iobinding(binding)
         found: list[ort.OrtValue] = binding.get_outputs()
         return found
+
+    @staticmethod
+    def _placed(value: NDArray[np.float32] | ort.OrtValue, place: tuple[str, int]) -> ort.OrtValue:
+        if isinstance(value, np.ndarray):
+            return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), *place)
+        return value
 
     def _tensor(self, value: ort.OrtValue) -> Tensor:
         return torch.from_numpy(value.numpy()).to(self._device)
