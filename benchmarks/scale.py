@@ -9,7 +9,9 @@ Contestants take turns; every figure is a ratio within a round, its median and t
 
 import argparse
 import json
+import os
 import statistics
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from rich.table import Table
 from benchmarks.machine import cpu_name, usable_cores
 from benchmarks.scale_bare import by_classes, by_methods, by_photo, by_side, by_targets
 from benchmarks.scale_served import photos_a_second, served
+from benchmarks.stock_services import threading_as_ours
 from benchmarks.turns import Times, console
 from showcause import __version__
+from showcause.freed_memory import FreedMemory
 from showcause.manifest import model_folders
 from showcause.paths import top_level
 
@@ -29,6 +33,11 @@ PARTS = ("bare", "served")
 
 
 def main() -> None:
+    if "GOMP_SPINCOUNT" not in os.environ:
+        # As a worker has it: threads of torch's that spin after a backward pass would hold the cores for some 100 ms
+        # of what comes next. It is read when a process starts.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | threading_as_ours())
+    FreedMemory()  # as a worker has it, too: what comes after a large batch would else pay for its pages
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given again (all)")
     parser.add_argument("--rounds", type=int, default=9, help="of the bare part (%(default)s)")

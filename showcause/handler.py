@@ -39,7 +39,7 @@ class Handler:
         gpu = properties.get("gpu_id")
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
         torch.set_num_threads(int(os.environ.get("SHOWCAUSE_WORKER_THREADS", torch.get_num_threads())))
-        self.model = load(Path(properties["model_dir"]), device)
+        self.model = load(Path(properties["model_dir"]), device, packed=True)
         self.memory = FreedMemory()
         self.gone = Path(os.environ.get("SHOWCAUSE_GONE", self.gone))
         self.limits = Limits(

@@ -110,7 +110,8 @@ def decode_enough(
             raise _undecodable("the photo's kind of colours is not read", f"mode {image.mode}", field)
         if image.format in ("JPEG", "MPO") and _jpeg_scans(data) > MOST_JPEG_SCANS:
             raise _undecodable("the JPEG has too many scans", f"more than {MOST_JPEG_SCANS}", field)
-        turn = TURNS.get(image.getexif().get(ORIENTATION_TAG, 1))
+        # Pillow turns a TIFF by itself when it is loaded, and tells its upright size before.
+        turn = None if image.format == "TIFF" else TURNS.get(image.getexif().get(ORIENTATION_TAG, 1))
         size = (height, width) if turn in SIDEWAYS else (width, height)
         needed = share(size)
         image.draft(None, (math.ceil(width * needed), math.ceil(height * needed)))  # of other formats it does nothing
@@ -264,7 +265,8 @@ def _inside(region: Rectangle, whole: Rectangle) -> Rectangle:
 def to_input(image: Image.Image, frame: InputFrame) -> NDArray[np.float32]:
     """What the network sees: (3, H, W) RGB in 0..1. Outside the photo (letterbox) it is mid-grey.
 
-    image: the upright photo, which may have been decoded smaller than it is.
+    image: the upright photo, which may have been decoded smaller than it is; its size is then rounded up, which moves
+    the far edge by a quarter of a pixel of the input at most.
     """
     size = (frame.network_width, frame.network_height)
     seen, photo = frame.seen, Rectangle(0.0, 0.0, float(frame.photo_width), float(frame.photo_height))

@@ -49,10 +49,12 @@ class Model:
     passes: Passes
 
 
-def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
+def load(folder: Path, device: str = "cpu", with_chip: bool = True, packed: bool = False) -> Model:
     """Builds the network, checks the weights' digest and keys, loads them as float32.
 
     with_chip: whether what CHIP distilled is read; who distils anew has no use for it, and it may be of other weights.
+    packed: whether the folder is an archive of ours, whose graphs for ONNX Runtime are run, if it has some; those of a
+    model folder are nobody's.
     Raises ManifestError for a folder that cannot be served, saying what differs.
     """
     manifest = read_manifest(folder)
@@ -87,7 +89,7 @@ def load(folder: Path, device: str = "cpu", with_chip: bool = True) -> Model:
         part_names=part_names_of(manifest, net),
         chip=chip,
         map_scores=read_map_scores(manifest.maps_path),
-        passes=_passes(net, manifest, torch.device(device)),
+        passes=_passes(net, manifest, torch.device(device)) if packed else net,
     )
     suiting = [name for name, row in METHODS.items() if row.suits(model)]
     if missing := [name for name in manifest.methods if name not in suiting]:

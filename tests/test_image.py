@@ -40,6 +40,17 @@ def test_exif_orientation_is_applied(chelsea, orientation):
     assert np.abs(np.asarray(upright, int) - np.asarray(chelsea, int)).mean() < 5
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_exif_orientation_is_applied_once_whatever_the_format(chelsea, kind, orientation):
+    turned = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright, size = decode_enough(encoded(chelsea.transpose(turned), kind, exif=exif.tobytes()), lambda _: 1.0)
+    assert upright.size == size == chelsea.size
+    assert np.abs(np.asarray(upright, int) - np.asarray(chelsea, int)).mean() < 5
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
 def test_every_ordinary_mode_becomes_rgb(chelsea, mode):
     kind = {"CMYK": "JPEG", "YCbCr": "JPEG"}.get(mode, "PNG")

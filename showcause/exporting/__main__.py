@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ManifestError as error:
         print(error, file=sys.stderr)
         return 1
+    except Exception as error:  # the exporter's and the runtime's are many
+        print(f"{options.folder}: cannot be exported: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

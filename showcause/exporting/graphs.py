@@ -28,9 +28,7 @@ def export(model: Model, out: Path) -> Iterator[str]:
     for a network that cannot be exported, or that answers otherwise afterwards."""
     out.mkdir(parents=True, exist_ok=True)
     net, rgb = model.net, pictures(model.manifest.input)
-    program = net.program if isinstance(net, BcosNet) else None
-    if isinstance(net, BcosNet) and program is None:
-        raise ManifestError(f"{model.manifest.folder}: this B-cos network is no program, and cannot be exported")
+    program = Program(net, packed=False) if isinstance(net, BcosNet) else None
     layers = [] if program else layers_read(model)
     about = json.dumps({"weights_sha256": model.manifest.weights_sha256, "layers": layers})
     with torch.no_grad():

@@ -20,13 +20,14 @@ Send = Callable[[bytes, int], Awaitable[Sequence[bytes]]]
 class Place:
     """One request. row: a serialised Batch of it alone. batch: the task in which it is computed, once it has left.
 
-    answer: its envelope, or what was raised.
+    answer: its envelope, or what was raised. alone: whether it goes without others.
     """
 
     row: bytes
     answer: "asyncio.Future[bytes]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     batch: "asyncio.Task[None] | None" = None
     alone: bool = False
+    left: bool = False  # its caller, while it was computed
 
 
 class Line:
@@ -55,6 +56,7 @@ class Line:
         if place.batch is None:
             self._waiting.remove(place)
         else:
+            place.left = True
             place.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())  # seen
         return place.batch
 
@@ -93,7 +95,7 @@ class Line:
             for place, envelope in zip(batch, envelopes, strict=True):
                 if envelope:
                     place.answer.set_result(envelope)
-                else:
+                elif not place.left:
                     place.batch, place.alone = None, True
                     self._waiting.appendleft(place)
         except Exception as error:  # each of them is told

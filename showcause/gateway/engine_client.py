@@ -88,11 +88,8 @@ class TorchServeClient:
         self, model: str, operation: str, request: bytes, deadline: float, request_id: str, keep: Keep
     ) -> bytes:
         ticket = uuid.uuid4().hex
-        row = call_pb2.Call(
-            operation=operation, request=request, deadline=deadline, request_id=request_id, ticket=ticket
-        )
         line = self._line(model)
-        place = line.join(call_pb2.Batch(calls=[row]).SerializeToString())
+        place = line.join(_row(operation, request, deadline, request_id, ticket))
         try:
             async with asyncio.timeout(max(0.0, deadline - time.time())):
                 return await asyncio.shield(place.answer)  # TorchServe would go on with a call that is cancelled
@@ -116,6 +113,7 @@ class TorchServeClient:
     async def _send(self, model: str, batch: bytes, count: int) -> Sequence[bytes]:
         """The envelopes of a batch of so many calls."""
         message = prediction_pb2.PredictionsRequest(model_name=model, input={"batch": batch})
+        del batch  # of megabytes perhaps, and in the message now
         try:
             reply = await self._predict(message, metadata=self._metadata)
         except asyncio.CancelledError:  # the connection was closed under the call
@@ -143,3 +141,9 @@ class TorchServeClient:
 
     async def close(self) -> None:
         await self.disconnect()
+
+
+def _row(operation: str, request: bytes, deadline: float, request_id: str, ticket: str) -> bytes:
+    """A batch of one call; batches one after the other are a batch of all."""
+    call = call_pb2.Call(operation=operation, request=request, deadline=deadline, request_id=request_id, ticket=ticket)
+    return call_pb2.Batch(calls=[call]).SerializeToString()

@@ -59,8 +59,8 @@ class Conv:
             gain = gain[:, None, None]
             self.gain = gain if self.gain is None else self.gain * gain
 
-    def finish(self) -> "Conv":
-        """When all that follows it has been taken in."""
+    def finish(self, packed: bool) -> "Conv":
+        """When all that follows it has been taken in. packed: see ``FixedConv``."""
         dtype = self.conv.linear.weight.dtype
         layout = torch.channels_last if is_channels_last(self.conv.linear.weight) else torch.contiguous_format
         self.weight = self.weight.to(dtype).contiguous(memory_format=layout)
@@ -68,16 +68,20 @@ class Conv:
         kernel, padding = self.weight.shape[2:], self.conv.padding
         pads = (padding, padding) if isinstance(padding, int) else padding
         self.rest = tuple(size - 1 - pad for size, pad in zip(kernel, pads, strict=True))
+        stride, groups = self.conv.stride, self.conv.groups
         # With stride 1 the transpose is a convolution, too, and a faster one.
-        self.plain_transpose = self.conv.stride == 1 and self.conv.groups == 1 and min(self.rest) >= 0
-        self.there = FixedConv(self.weight, self.conv.stride, self.conv.padding, self.conv.groups)
+        self.plain_transpose = stride == 1 and groups == 1 and min(self.rest) >= 0
+        # Whether it has a short way for slopes of a few of its channels.
+        self.can_pull_rows = kernel == (1, 1) and self.plain_transpose and self.max_out == 1 and self.rest == (0, 0)
+        self.there = FixedConv(self.weight, stride, self.conv.padding, groups, packed)
+        self.phased: PhasedTranspose | None = None
         if self.plain_transpose:
             turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=layout)
-            self.back = FixedConv(turned, 1, self.rest)
-        stride, (_, channels, *size) = self.conv.stride, self.weight.shape
-        self.phased: PhasedTranspose | None = None
-        if 1 < stride <= min(size) and self.conv.groups == 1 and channels * stride**2 <= ONE_BLOCK:
-            self.phased = PhasedTranspose(self.weight, stride, self.conv.padding)
+            self.back = FixedConv(turned, 1, self.rest, packed=packed)
+        elif 1 < stride <= min(kernel) and groups == 1 and self.weight.shape[1] * stride**2 <= ONE_BLOCK:
+            self.phased = PhasedTranspose(self.weight, stride, self.conv.padding, packed)
+        if (self.plain_transpose or self.phased) and not self.can_pull_rows:
+            del self.weight  # laid out for there and for back: nobody reads it any more
         return self
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Any]:
@@ -125,11 +129,6 @@ class Conv:
             return self.phased(slope, shape[2:])
         missing = _missing(slope.shape, shape, self.weight.shape[2:], conv.stride, conv.padding)
         return F.conv_transpose2d(slope, self.weight, None, conv.stride, conv.padding, missing, conv.groups)
-
-    @property
-    def can_pull_rows(self) -> bool:
-        """Whether it has a short way for slopes of a few of its channels."""
-        return self.weight.shape[2:] == (1, 1) and self.plain_transpose and self.max_out == 1 and self.rest == (0, 0)
 
     def pull_rows(self, channels: Tensor, weights: Tensor, kept: Any) -> Tensor:
         """The transpose for slopes that are one number in each of a few channels: channels, weights (n, k)."""
@@ -232,10 +231,11 @@ class Pass:
 class Program:
     """The steps of a network whose weights will not change any more. Raises Unsupported for what it cannot do.
 
-    net: has ``held_scores``, from the encoded input (N, C, H, W) to the scores at every place.
+    net: has ``held_scores``, from the encoded input (N, C, H, W) to the scores at every place. packed: see
+    ``FixedConv``.
     """
 
-    def __init__(self, net: nn.Module):
+    def __init__(self, net: nn.Module, packed: bool = True):
         self.steps: list[Step] = []
         self.sources: list[list[int]] = []  # of each step: 0 is the input, n the value of the n-th step
         self.modules = dict(net.named_modules())
@@ -250,7 +250,7 @@ class Program:
         self.last_use = {source: place for place, sources in enumerate(self.sources) for source in sources}
         for step in self.steps:
             if isinstance(step, Conv):
-                step.finish()
+                step.finish(packed)
 
     def _take(self, node: fx.Node, numbers: dict[fx.Node, int]) -> int:
         """The number of a node's value, which may be that of the step before, made to do both."""

@@ -17,24 +17,34 @@ class FixedConv:
     """``F.conv2d`` with these filters. On a CPU they are laid out once as oneDNN reads them, which it would else do at
     every call: for one photo and a late layer of ResNet-18 that takes as long as the convolution.
 
-    weight: (O, C / groups, h, w).
+    weight: (O, C / groups, h, w). packed: whether they may be; what is exported must not.
     """
 
-    def __init__(self, weight: Tensor, stride: int = 1, padding: int | Sequence[int] = 0, groups: int = 1):
+    def __init__(
+        self,
+        weight: Tensor,
+        stride: int = 1,
+        padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        packed: bool = True,
+    ):
         self.stride, self.padding, self.groups = pair(stride), pair(padding), groups
-        self._weight, self._packed = weight, None
+        self._weight, self._packed = weight, False
+        if not packed:
+            return
         if weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-            self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
+            self._packed = True
+            self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
                 weight.detach().to_mkldnn(), self.padding, self.stride, [1, 1], groups
             )
 
     def __call__(self, x: Tensor, padding: Sequence[int] | None = None) -> Tensor:
         """padding: in place of the one given beforehand."""
         padding = self.padding if padding is None else list(padding)
-        if self._packed is None or torch.compiler.is_exporting():
+        if not self._packed:
             return F.conv2d(x, self._weight, None, self.stride, padding, 1, self.groups)
         return torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, None, padding, self.stride, [1, 1], self.groups, "none", [], ""
+            x, self._weight, None, padding, self.stride, [1, 1], self.groups, "none", [], ""
         )
 
 
@@ -46,7 +56,7 @@ class PhasedTranspose:
     weight: (O, C, k, k) of the convolution, k >= s.
     """
 
-    def __init__(self, weight: Tensor, stride: int, padding: int | Sequence[int]):
+    def __init__(self, weight: Tensor, stride: int, padding: int | Sequence[int], packed: bool = True):
         (_, channels, *kernel), self.stride = weight.shape, stride
         # Along an axis, input place s * q + r has to do with output place q + (r + padding - tap) / s, for each tap of
         # the kernel for which that is a whole number.
@@ -68,7 +78,7 @@ class PhasedTranspose:
                         at = down - self.first[0], across - self.first[1]
                         phases[:, row, column, :, at[0], at[1]] = weight[:, :, i, j].T
         layout = torch.channels_last if is_channels_last(weight) else torch.contiguous_format
-        self._conv = FixedConv(phases.flatten(0, 2).contiguous(memory_format=layout))
+        self._conv = FixedConv(phases.flatten(0, 2).contiguous(memory_format=layout), packed=packed)
 
     def __call__(self, slope: Tensor, size: Sequence[int]) -> Tensor:
         """slope: (N, O, h, w); size: (H, W) of what the convolution had. Returns (N, C, H, W)."""

@@ -36,14 +36,12 @@ class OnnxPasses:
 
     def __init__(self, net: Net, folder: Path, device: torch.device, weights_sha256: str):
         self._net, self._device = net, device
-        self._network = _session(folder / GRAPH, device)
-        about = json.loads(self._network.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
-        if about.get("weights_sha256") != weights_sha256:
-            made_of = about.get("weights_sha256", "unknown weights")
-            raise ManifestError(f"{folder / GRAPH} was made of {made_of}; allowed: {weights_sha256}")
+        self._network, about = _session(folder / GRAPH, device, weights_sha256)
         self.layers: tuple[str, ...] = tuple(about["layers"])
         self._outputs = [output.name for output in self._network.get_outputs()]
-        self._transpose = _session(folder / TRANSPOSE, device) if isinstance(net, BcosNet) else None
+        self._transpose = None
+        if isinstance(net, BcosNet):
+            self._transpose, _ = _session(folder / TRANSPOSE, device, weights_sha256)
         # What is in each logit besides the evidence does not depend on the photo.
         height, width = self._network.get_inputs()[0].shape[2:]
         self._bias = net.run(torch.zeros(1, 3, height, width, device=device)).bias
@@ -89,9 +87,9 @@ class OnnxPasses:
     def _ask(
         self, session: Any, inputs: Mapping[str, NDArray[np.float32] | ort.OrtValue], outputs: Sequence[str]
     ) -> list[ort.OrtValue]:
-        """One run of a graph; what comes out stays on the device."""
+        """One run of a graph; what comes out stays on the device until somebody reads it."""
         place = self._device.type, self._device.index or 0
-        # On a CPU a value is the array's own memory, and the binding does not keep it: this does, until the run is over.
+        # On a CPU a value is the array's own memory, and the binding does not keep it: this does, until the run ends.
         placed = {name: self._placed(value, place) for name, value in inputs.items()}
         binding = session.io_binding()
         for name, value in placed.items():
@@ -112,8 +110,11 @@ class OnnxPasses:
         return torch.from_numpy(value.numpy()).to(self._device)
 
 
-def _session(path: Path, device: torch.device) -> ort.InferenceSession:
-    """A graph, ready to run. onnxruntime takes the CPU without a word where the GPU's libraries are missing."""
+def _session(path: Path, device: torch.device, weights_sha256: str) -> tuple[ort.InferenceSession, dict[str, Any]]:
+    """A graph, ready to run, and what is written in it.
+
+    onnxruntime takes the CPU without a word where the GPU's libraries are missing.
+    """
     provider = PROVIDERS[device.type]
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -131,4 +132,8 @@ def _session(path: Path, device: torch.device) -> ort.InferenceSession:
             f"{path}: onnxruntime {ort.__version__} has {', '.join(session.get_providers())}; needed on {device}: "
             f"{provider}, of the package onnxruntime-gpu and its CUDA libraries"
         )
-    return session
+    about = json.loads(session.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
+    if about.get("weights_sha256") != weights_sha256:
+        made_of = about.get("weights_sha256", "unknown weights")
+        raise ManifestError(f"{path} was made of {made_of}; allowed: {weights_sha256}")
+    return session, about

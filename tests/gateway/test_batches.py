@@ -158,6 +158,19 @@ def test_what_did_not_fit_is_asked_again_alone_and_before_the_others():
     run(story)
 
 
+def test_what_did_not_fit_is_not_asked_again_for_nobody():
+    async def story(workers, line):
+        first, second = line.join(b"a"), line.join(b"b")
+        await settled()
+        line.leave(second)
+        workers.answer(0, b"A", b"")
+        assert await first.answer == b"A"
+        await settled()
+        assert workers.batches == ["ab"]
+
+    run(story)
+
+
 def test_batches_are_bounded_in_bytes():
     async def story(workers, line):
         for row in (b"a", LARGE, LARGE, b"b"):
