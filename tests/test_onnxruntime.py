@@ -63,7 +63,7 @@ def test_linear_maps_are_those_of_torch(bcos):
         for one, other in zip(linear_map.explain(found, asks), linear_map.explain(wanted, asks), strict=True):
             # Random filters nearly cancel in a unit here and there, whose factor float32 then knows to 4 digits.
             assert relative(one.weights, other.weights) < 1e-3
-            assert one.evidence[0].relative < 1e-4
+            assert one.evidence[0].relative < 1e-3
         assert relative(found.logits.numpy(), wanted.logits.numpy()) < 1e-4
 
 

@@ -102,6 +102,6 @@ class Line:
             for place in batch:
                 if not place.answer.done():
                     place.answer.set_exception(error)
-        finally:
-            self._out -= 1
-            self.go()
+        # Not where it is cancelled: then the loop ends, and nothing more may begin.
+        self._out -= 1
+        self.go()
