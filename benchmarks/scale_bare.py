@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.networks import bcos
 from benchmarks.turns import Times, jpeg, ratio, take_turns
 from showcause.client.calls import explain_request, predict_request
-from showcause.image import decode, frame_of, to_input
+from showcause.image import InputSpec, decode_enough, frame_of, share_seen, to_input
 from showcause.model import load
 from showcause.nets.base import Tape
 from showcause.nets.bcos_resnet import BcosResNet
@@ -54,12 +54,14 @@ def by_classes(rounds: int) -> tuple[Rows, Times]:
 
 
 def by_photo(folder: Path, rounds: int) -> tuple[Rows, Times]:
-    """A model from JPEG: the photo's size in megapixels; and decoding alone, with what makes it the network's input."""
+    """A model from JPEG: the photo's size in megapixels; and decoding alone, with what makes it the network's input, as
+    large as that needs it, and whole."""
     model, contestants = load(folder), Contestants()
     for size in MEGAPIXELS:
         data = sized_jpeg(size)
         contestants |= {
             f"decode, {size:g} MP": lambda data=data: _decode(data, model.manifest.input),
+            f"decode the whole, {size:g} MP": lambda data=data: _decode(data, model.manifest.input, whole=True),
             f"predict, {size:g} MP": _worker(model, "predict", predict_request(data)),
             f"explain + overlay, {size:g} MP": _worker(
                 model, "explain", explain_request(data, map_dtype="float16", pictures=["overlay"])
@@ -130,9 +132,9 @@ def _explain(net: BcosResNet, x: torch.Tensor) -> None:
     forward.pull([0], [{int(forward.evidence.argmax()): 1.0}])
 
 
-def _decode(data: bytes, spec: object) -> None:
-    photo = decode(data)
-    to_input(photo, frame_of(photo.size, None, spec))
+def _decode(data: bytes, spec: InputSpec, whole: bool = False) -> None:
+    photo, size = decode_enough(data, lambda size: 1.0 if whole else share_seen(frame_of(size, None, spec)))
+    to_input(photo, frame_of(size, None, spec))
 
 
 def _worker(model: object, operation: str, message: object) -> Callable[[], object]:
